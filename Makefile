@@ -1,0 +1,41 @@
+# What a contributor runs.  `.ci/run` runs `make test`.
+#
+#   make demo      three real agents are moved to mutual TLS and follow a renewal (KEEP=1 stays up)
+#   make test      everything: lint, units, integration, end to end
+#   make lint      formatting and clippy
+#   make generate  the CRDs from the types
+#   make doc       the API documentation
+
+CARGO ?= cargo
+# End-to-end tests mostly wait; more of them than cores may run at once.
+RUST_TEST_THREADS ?= 4
+export RUST_TEST_THREADS
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint generate doc operator parts
+
+help:
+	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
+
+demo:
+	$(CARGO) run --release --locked --package e2e -- demo
+
+# The operator is tested as people install it: optimised.
+operator:
+	$(CARGO) build --release --locked --package opamp-operator
+
+parts:
+	$(CARGO) run --locked --package e2e -- build --set directory
+
+test: lint operator parts
+	$(CARGO) test --workspace --locked
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+
+generate:
+	$(CARGO) run --quiet --package opamp-operator -- crd > crds/.new && mv crds/.new crds/opampconnectionprofiles.yaml
+
+doc:
+	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -1,0 +1,12 @@
+//! State per profile: observed objects, outcome, last good revision, debounce;
+//! and [`Candidates`], what an agent chooses its profile from.
+
+mod own;
+mod select;
+mod state;
+mod target;
+
+pub use own::{AuthenticatorSource, SourceKind, authenticator, secret};
+pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
+pub use state::{Catalog, ProfileState, Settings, Stored};
+pub use target::{Bound, Target};

@@ -1,0 +1,328 @@
+//! The catalog: one task owns it, nobody else writes it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use jiff::Timestamp;
+use opamp_operator_api::{
+    reason::{ConditionType, Reason},
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause},
+    values::{ObjectKind, ObjectRef, ProfileKey},
+};
+
+use super::Candidate;
+use crate::{
+    Now, earliest,
+    offer::{
+        Context, Draft, Observed, Outcome, ReferenceState, Refusal, Revision, references, resolve,
+    },
+};
+
+/// Tenants stay below, so that an admin can always step in above them.
+const MAX_TENANT_PRIORITY: i32 = 1_000_000;
+
+/// What of the configuration the catalog needs.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How long changes are collected before a profile is resolved.
+    pub debounce: Duration,
+    /// Namespaces whose profiles may select agents of any namespace.
+    pub admin_namespaces: BTreeSet<String>,
+}
+
+/// A profile as it was read.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.uid`, for events and status writes.
+    pub uid: Option<String>,
+    /// None if it does not pass the CRD's rules; then `refusal` says why.
+    pub spec: Result<Arc<OpAMPConnectionProfileSpec>, Refusal>,
+    /// As stored; the base of the next one.
+    pub status: OpAMPConnectionProfileStatus,
+}
+
+/// All that is known of one profile.
+#[derive(Debug)]
+pub struct ProfileState {
+    /// As it was read.
+    pub stored: Stored,
+    /// Why the newest version is not in force, if it is not.
+    pub refusal: Option<Refusal>,
+    /// Its objects when it was last resolved.
+    pub references: Vec<ReferenceState>,
+    /// In force.
+    pub current: Option<Arc<Revision>>,
+    /// Before that.
+    pub previous: Option<Arc<Revision>>,
+    /// When `current` came into force.
+    pub started: Option<Timestamp>,
+    /// Why it did.
+    pub cause: RevisionCause,
+    /// The generation that was last resolved.
+    pub resolved_generation: Option<i64>,
+    last_change: RevisionCause,
+    due: Option<Duration>,
+    until: Option<Duration>,
+}
+
+/// State per profile, and the objects they name.
+#[derive(Debug)]
+pub struct Catalog {
+    settings: Settings,
+    profiles: BTreeMap<ProfileKey, ProfileState>,
+    objects: BTreeMap<ObjectRef, Observed>,
+}
+
+impl Catalog {
+    /// An empty catalog.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            profiles: BTreeMap::new(),
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// A profile appeared, changed, or (`None`) went away.
+    pub fn set_profile(&mut self, key: &ProfileKey, stored: Option<Stored>, now: Now) {
+        let Some(stored) = stored else {
+            self.profiles.remove(key);
+            return;
+        };
+        let due = now.uptime + self.settings.debounce;
+        let Some(state) = self.profiles.get_mut(key) else {
+            self.profiles
+                .insert(key.clone(), ProfileState::new(stored, due));
+            return;
+        };
+        let same = match (&state.stored.spec, &stored.spec) {
+            (Ok(old), Ok(new)) => old == new,
+            (Err(old), Err(new)) => old == new,
+            _ => false,
+        };
+        let generation_moved = state.stored.generation != stored.generation;
+        // Our own status is the newest there is; an echo of it is no news.
+        let status = std::mem::take(&mut state.stored.status);
+        state.stored = Stored { status, ..stored };
+        if !same || generation_moved {
+            state.last_change = RevisionCause::SpecChanged;
+            state.touch(due);
+        }
+    }
+
+    /// An object was observed. Content that is the same is no change.
+    pub fn set_object(&mut self, object: &ObjectRef, observed: Observed, now: Now) -> bool {
+        let known = self.objects.entry(object.clone()).or_default();
+        let changed = *known != observed;
+        *known = observed;
+        if !changed {
+            return false;
+        }
+        let due = now.uptime + self.settings.debounce;
+        for (key, state) in &mut self.profiles {
+            let names = state
+                .spec()
+                .is_some_and(|spec| references(&key.namespace, spec).contains(object));
+            if names {
+                state.last_change = match object.kind {
+                    ObjectKind::Secret => RevisionCause::SecretChanged,
+                    ObjectKind::ConfigMap => RevisionCause::ConfigMapChanged,
+                };
+                state.touch(due);
+            }
+        }
+        true
+    }
+
+    /// What is known of an object.
+    #[must_use]
+    pub fn object(&self, object: &ObjectRef) -> &Observed {
+        static PENDING: Observed = Observed::Pending;
+        self.objects.get(object).unwrap_or(&PENDING)
+    }
+
+    /// Everything the profiles name.
+    #[must_use]
+    pub fn wanted(&self) -> BTreeSet<ObjectRef> {
+        let names = |(key, state): (&ProfileKey, &ProfileState)| {
+            state
+                .spec()
+                .map(|spec| references(&key.namespace, spec))
+                .unwrap_or_default()
+        };
+        self.profiles.iter().flat_map(names).collect()
+    }
+
+    /// Our own side changed (serving certificate, trust): all are judged anew.
+    pub fn touch_all(&mut self, now: Now) {
+        for state in self.profiles.values_mut() {
+            state.touch(now.uptime);
+        }
+    }
+
+    /// The profiles whose time has come.
+    #[must_use]
+    pub fn due(&self, now: Now) -> Vec<ProfileKey> {
+        let due = |state: &ProfileState| state.next().is_some_and(|at| at <= now.uptime);
+        self.profiles
+            .iter()
+            .filter(|(_, state)| due(state))
+            .map(|(key, _)| key.clone())
+            .collect()
+    }
+
+    /// When the next profile is due.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Duration> {
+        self.profiles.values().filter_map(ProfileState::next).min()
+    }
+
+    /// Resolves a profile, records the outcome, and returns a draft if it is
+    /// not the one in force.
+    pub fn settle(
+        &mut self,
+        key: &ProfileKey,
+        context: &Context<'_>,
+        now: Now,
+    ) -> Option<Box<Draft>> {
+        let admin = self.settings.admin_namespaces.contains(&key.namespace);
+        let objects = &self.objects;
+        let state = self.profiles.get_mut(key)?;
+        state.due = None;
+        state.until = None;
+        let spec = match &state.stored.spec {
+            Ok(spec) => Arc::clone(spec),
+            Err(refusal) => {
+                let refusal = refusal.clone();
+                state.conclude(Some(refusal));
+                return None;
+            }
+        };
+        if let Some(refusal) = policy(&spec, admin) {
+            state.conclude(Some(refusal));
+            return None;
+        }
+        static PENDING: Observed = Observed::Pending;
+        let observe = |object: &ObjectRef| objects.get(object).unwrap_or(&PENDING);
+        let resolution = resolve(key, &spec, observe, context, now);
+        state.until = resolution.until.map(|wall| now.uptime_at(wall));
+        match resolution.outcome {
+            Outcome::Pending => None,
+            Outcome::Unresolved(refusal) => {
+                state.references = resolution.references;
+                state.conclude(Some(refusal));
+                None
+            }
+            Outcome::Resolved(draft) => {
+                state.references = resolution.references;
+                state.conclude(None);
+                let same = state
+                    .current
+                    .as_ref()
+                    .is_some_and(|c| c.marker() == draft.marker);
+                (!same).then_some(draft)
+            }
+        }
+    }
+
+    /// A revision came into force, after its ledger entry was written.
+    pub fn adopt(&mut self, revision: Arc<Revision>, started: Timestamp) {
+        if let Some(state) = self.profiles.get_mut(revision.profile()) {
+            state.previous = state.current.replace(revision);
+            state.started = Some(started);
+            state.cause = state.last_change;
+        }
+    }
+
+    /// Something outside failed: settle the profile again at `at`.
+    pub fn retry(&mut self, key: &ProfileKey, at: Duration) {
+        if let Some(state) = self.profiles.get_mut(key) {
+            state.touch(at);
+        }
+    }
+
+    /// One profile's state.
+    #[must_use]
+    pub fn get(&self, key: &ProfileKey) -> Option<&ProfileState> {
+        self.profiles.get(key)
+    }
+
+    /// For `report`, which keeps the newest status here.
+    pub fn get_mut(&mut self, key: &ProfileKey) -> Option<&mut ProfileState> {
+        self.profiles.get_mut(key)
+    }
+
+    /// All profiles.
+    pub fn profiles(&self) -> impl Iterator<Item = (&ProfileKey, &ProfileState)> {
+        self.profiles.iter()
+    }
+
+    /// All profiles that may be chosen.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<Candidate> {
+        let candidate = |(key, state): (&ProfileKey, &ProfileState)| {
+            let spec = state.spec()?;
+            let admin = self.settings.admin_namespaces.contains(&key.namespace);
+            policy(spec, admin).is_none().then(|| Candidate {
+                profile: key.clone(),
+                priority: spec.priority,
+                admin,
+                selector: Arc::new(spec.agent_selector.clone()),
+            })
+        };
+        self.profiles.iter().filter_map(candidate).collect()
+    }
+}
+
+fn policy(spec: &OpAMPConnectionProfileSpec, admin: bool) -> Option<Refusal> {
+    (!admin && spec.priority > MAX_TENANT_PRIORITY).then(|| Refusal {
+        condition: ConditionType::Accepted,
+        reason: Reason::PolicyDenied,
+        message: format!("`priority` must be at most {MAX_TENANT_PRIORITY} outside the operator's admin namespaces"),
+    })
+}
+
+impl ProfileState {
+    fn new(stored: Stored, due: Duration) -> Self {
+        Self {
+            stored,
+            refusal: None,
+            references: Vec::new(),
+            current: None,
+            previous: None,
+            started: None,
+            cause: RevisionCause::SpecChanged,
+            resolved_generation: None,
+            last_change: RevisionCause::SpecChanged,
+            due: Some(due),
+            until: None,
+        }
+    }
+
+    /// The spec, if it passed the CRD's rules.
+    #[must_use]
+    pub fn spec(&self) -> Option<&Arc<OpAMPConnectionProfileSpec>> {
+        self.stored.spec.as_ref().ok()
+    }
+
+    fn conclude(&mut self, refusal: Option<Refusal>) {
+        self.refusal = refusal;
+        self.resolved_generation = Some(self.stored.generation);
+    }
+
+    /// The first change opens the window; later ones fall into it, so that a
+    /// stream of changes cannot put it off for ever.
+    fn touch(&mut self, due: Duration) {
+        self.due = earliest(self.due, Some(due));
+    }
+
+    fn next(&self) -> Option<Duration> {
+        earliest(self.due, self.until)
+    }
+}

@@ -1,0 +1,621 @@
+//! The state machine of one instance UID in one home namespace.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use opamp_operator_api::values::{Attributes, Identity, ProfileKey};
+use opamp_wire::{
+    AgentCapabilities, InstanceUid, OfferBytes, Reply, ServerCapabilities,
+    proto::{AgentToServer, AnyValue, ConnectionSettingsStatuses, KeyValue, any_value::Value},
+};
+
+use super::{
+    AgentRecord, Evidence, Link, LinkId, Proved, SettingsState, Silence, Transition, Transport,
+    decide::Decision,
+    latch::{self, Attempts, Bucket},
+    record::clean,
+};
+use crate::{
+    Now,
+    catalog::{Candidates, Choice, Chooser, Target, choose},
+    earliest,
+    identity::{Admission, Fingerprint, Recognition, Trust, admit},
+    offer::{Revision, WireHash},
+};
+
+/// Revisions that are remembered as offered under one UID.
+const OFFERED_KEPT: usize = 32;
+/// Attributes kept of a description, and their longest key and value: more is
+/// nothing a selector could ask for.
+const MAX_ATTRIBUTES: usize = 64;
+const MAX_ATTRIBUTE_BYTES: usize = 1024;
+/// `ServerToAgentFlags_ReportFullState`.
+const REPORT_FULL_STATE: u64 = 1;
+/// An HTTP link ends after this many missed polls, but not before a minute.
+const MISSED_POLLS: u32 = 3;
+const MIN_HTTP_SILENCE: Duration = Duration::from_secs(90);
+
+/// What the agent should have, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub struct Wish<'a> {
+    /// Of the agent's chosen profile; none if there is none or it is unknown.
+    pub target: Option<&'a Target>,
+    /// To look up markers.
+    pub trust: Option<&'a Trust>,
+    /// How long a process without memory of an agent waits.
+    pub hold: Duration,
+}
+
+/// What to do after an event.
+#[derive(Debug, Default)]
+pub struct Step {
+    /// To be pushed on the link.
+    pub push: Option<OfferBytes>,
+    /// Changes, in order.
+    pub transitions: Vec<Transition>,
+    /// When to call `refresh` again.
+    pub until: Option<Duration>,
+}
+
+/// What to do after a message.
+#[derive(Debug)]
+pub struct Received {
+    /// The answer; every message gets one (M01).
+    pub reply: Reply,
+    /// Changes and timer; an offer is in the reply.
+    pub step: Step,
+    /// The agent said good-bye.
+    pub disconnected: bool,
+}
+
+/// The last offer.
+#[derive(Clone, Debug)]
+pub(super) struct Flight {
+    pub(super) revision: Recognition,
+    pub(super) hash: WireHash,
+    pub(super) at: Duration,
+    pub(super) wall: Timestamp,
+    pub(super) link: LinkId,
+    pub(super) shown_leaf: Option<Fingerprint>,
+    pub(super) shown_authorization: Option<Fingerprint>,
+    /// Evidence or a reported failure ended it.
+    pub(super) landed: bool,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub struct Agent {
+    pub(super) uid: InstanceUid,
+    namespace: String,
+    binding: Option<Identity>,
+    pub(super) capabilities: AgentCapabilities,
+    attributes: Option<Attributes>,
+    pub(super) links: Vec<Link>,
+    profile: Option<ProfileKey>,
+    offered: Vec<Recognition>,
+    pub(super) flight: Option<Flight>,
+    pub(super) attempts: Attempts,
+    pub(super) bucket: Bucket,
+    pub(super) proved: Option<Proved>,
+    pub(super) remembered: bool,
+    state: SettingsState,
+    since: Timestamp,
+    last_contact: Timestamp,
+    deadline: Option<Duration>,
+    held_back: Option<Silence>,
+}
+
+impl Agent {
+    /// An agent nobody knows yet.
+    #[must_use]
+    pub fn new(uid: InstanceUid, namespace: &str, now: Now) -> Self {
+        Self {
+            uid,
+            namespace: namespace.to_owned(),
+            binding: None,
+            capabilities: AgentCapabilities::default(),
+            attributes: None,
+            links: Vec::new(),
+            profile: None,
+            offered: Vec::new(),
+            flight: None,
+            attempts: Attempts::default(),
+            bucket: Bucket::new(now.uptime),
+            proved: None,
+            remembered: false,
+            state: SettingsState::Pending,
+            since: now.wall,
+            last_contact: now.wall,
+            deadline: None,
+            held_back: None,
+        }
+    }
+
+    /// As a record of an earlier process tells.
+    #[must_use]
+    pub fn restore(record: AgentRecord, now: Now) -> Self {
+        Self {
+            binding: record.binding,
+            attributes: record.attributes,
+            profile: record.profile,
+            offered: record.offered,
+            proved: record.proved,
+            state: record.state,
+            since: record.since,
+            last_contact: record.last_contact,
+            ..Self::new(record.uid, &record.namespace, now)
+        }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn uid(&self) -> InstanceUid {
+        self.uid
+    }
+
+    /// Its home.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The profile that applies, once chosen.
+    #[must_use]
+    pub fn profile(&self) -> Option<&ProfileKey> {
+        self.profile.as_ref()
+    }
+
+    /// Was any of these offered under this UID?
+    pub fn was_offered<'a>(&self, mut revisions: impl Iterator<Item = &'a Recognition>) -> bool {
+        revisions.any(|revision| self.offered.contains(revision))
+    }
+
+    /// A connection wants to speak for this agent. Refused if the UID is
+    /// somebody else's.
+    pub fn attach(&mut self, mut link: Link, now: Now) -> Option<Step> {
+        let offered = |revision: &Recognition| self.offered.contains(revision);
+        match admit(self.binding.as_ref(), offered, &link.verdict) {
+            Admission::Refused => return None,
+            Admission::Bind(identity) => self.binding = Some(identity),
+            Admission::Owner => link.only = None,
+            Admission::Recognised => {
+                let mut only: Vec<_> = link
+                    .verdict
+                    .recognised
+                    .iter()
+                    .map(|r| r.profile.clone())
+                    .collect();
+                only.dedup();
+                link.only = Some(only);
+            }
+        }
+        let transport = link.transport;
+        self.last_contact = now.wall;
+        self.deadline = None;
+        self.links.push(link);
+        self.links.sort_by_key(|link| link.id);
+        let mut step = Step::default();
+        step.transitions.push(Transition::Connected(transport));
+        Some(step)
+    }
+
+    /// The profile that applies, as seen from a link.
+    #[must_use]
+    pub fn choose(&self, id: LinkId, candidates: &Candidates) -> Choice {
+        let Some(link) = self.link(id) else {
+            return Choice::NotYet;
+        };
+        if link.shared {
+            return Choice::Nobody;
+        }
+        let uid = self.uid.to_string();
+        let chooser = Chooser {
+            uid: &uid,
+            attributes: self.attributes.as_ref(),
+            only: link.only.as_deref(),
+        };
+        choose(candidates, &chooser)
+    }
+
+    /// Records the choice; its transitions.
+    pub fn chosen(&mut self, choice: &Choice, now: Now) -> Vec<Transition> {
+        let mut transitions = Vec::new();
+        let profile = match choice {
+            Choice::NotYet => return transitions,
+            Choice::Nobody => None,
+            Choice::Profile(profile) | Choice::AwaitingProof(profile) => Some(profile.clone()),
+        };
+        if self.profile != profile {
+            self.profile.clone_from(&profile);
+            transitions.push(Transition::Profile(profile));
+        }
+        let awaiting = matches!(choice, Choice::AwaitingProof(_));
+        if awaiting && self.state != SettingsState::AwaitingProof {
+            self.enter(SettingsState::AwaitingProof, now);
+            transitions.push(Transition::AwaitingProof);
+        } else if !awaiting && self.state == SettingsState::AwaitingProof {
+            self.enter(SettingsState::Pending, now);
+        }
+        transitions
+    }
+
+    /// Takes in a message, before a profile is chosen: what it says of the
+    /// agent. Answered by [`Self::answer`].
+    pub fn hear(
+        &mut self,
+        id: LinkId,
+        message: &AgentToServer,
+        now: Now,
+    ) -> (Reply, Vec<Transition>) {
+        let mut transitions = Vec::new();
+        let mut reply = Reply::new(self.uid);
+        self.last_contact = now.wall;
+        let attributes_known = self.attributes.is_some();
+        let was_capable = self.capable();
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
+            return (reply, transitions);
+        };
+        let first = link.sequence.is_none();
+        let gap = link
+            .sequence
+            .is_some_and(|last| message.sequence_num != last.wrapping_add(1));
+        let described = message.agent_description.is_some();
+        link.last_message = now.uptime;
+        link.sequence = Some(message.sequence_num);
+        if first {
+            reply.capabilities = Some(ServerCapabilities::OURS);
+            link.fresh_start = described && message.sequence_num <= 1;
+        }
+        if link.transport == Transport::Http {
+            reply.capabilities = Some(ServerCapabilities::OURS);
+        }
+        // 0 is 'not repeated' on a connection and 'unknown' on a new one (H15).
+        if message.capabilities != 0 {
+            link.capabilities_known = true;
+            self.capabilities = AgentCapabilities::from(message.capabilities);
+        }
+        let unknown =
+            !link.capabilities_known || (first && !described) || !(attributes_known || described);
+        if unknown || gap {
+            reply.flags |= REPORT_FULL_STATE;
+        }
+        if let Some(status) = &message.connection_settings_status
+            && !status.last_connection_settings_hash.is_empty()
+        {
+            let hash = status.last_connection_settings_hash.to_vec();
+            link.reported = Some((status.status(), hash));
+        }
+        if let Some(description) = &message.agent_description {
+            self.attributes = Some(Attributes {
+                identifying: attributes(&description.identifying_attributes),
+                non_identifying: attributes(&description.non_identifying_attributes),
+            });
+        }
+        if was_capable != self.capable() {
+            transitions.push(Transition::Capable(self.capable()));
+        }
+        transitions.extend(self.hear_failure(message, now));
+        (reply, transitions)
+    }
+
+    /// Completes the answer to a message: evidence, and perhaps an offer.
+    pub fn answer(
+        &mut self,
+        id: LinkId,
+        mut reply: Reply,
+        wish: &Wish<'_>,
+        now: Now,
+    ) -> (Reply, Step) {
+        let mut step = self.refresh(id, wish, now);
+        reply.offer = step.push.take();
+        (reply, step)
+    }
+
+    /// Something changed: target, trust, or time.
+    pub fn refresh(&mut self, id: LinkId, wish: &Wish<'_>, now: Now) -> Step {
+        let mut step = Step::default();
+        let Some(link) = self.links.iter().find(|link| link.id == id) else {
+            return step;
+        };
+        if !link.greeted() || self.state == SettingsState::AwaitingProof {
+            return step;
+        }
+        self.weigh(id, wish.target, now, &mut step);
+        let Some(link) = self.links.iter().find(|link| link.id == id) else {
+            return step;
+        };
+        match self.decide(link, wish.target, wish.trust, wish.hold, now) {
+            Decision::Offer(revision, retry) => {
+                let (hash, offer) = revision.offer(retry);
+                let this = Recognition {
+                    profile: revision.profile().clone(),
+                    number: revision.number(),
+                };
+                let (shown_leaf, shown_authorization) =
+                    (link.presented.leaf, link.presented.authorization);
+                self.note_offered(this.clone());
+                self.flight = Some(Flight {
+                    revision: this.clone(),
+                    hash,
+                    at: now.uptime,
+                    wall: now.wall,
+                    link: id,
+                    shown_leaf,
+                    shown_authorization,
+                    landed: false,
+                });
+                self.attempts.made(revision.marker(), now.uptime);
+                self.bucket.take(now.uptime);
+                self.remembered = true;
+                self.held_back = None;
+                if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
+                    link.offered.push(hash);
+                }
+                self.enter(SettingsState::Offered, now);
+                step.push = Some(offer);
+                step.transitions.push(Transition::Offered {
+                    profile: this.profile,
+                    number: this.number,
+                    marker: revision.marker(),
+                    retry,
+                });
+            }
+            Decision::Silent(why, until) => {
+                step.until = until;
+                let held = matches!(why, Silence::Backoff | Silence::BucketEmpty).then_some(why);
+                if held.is_some() && self.held_back != held {
+                    step.transitions.extend(held.map(Transition::HeldBack));
+                }
+                self.held_back = held;
+            }
+        }
+        step
+    }
+
+    /// A link ended.
+    pub fn detach(&mut self, id: LinkId, now: Now) -> Step {
+        let mut step = Step::default();
+        let before = self.links.len();
+        self.links.retain(|link| link.id != id);
+        if self.links.len() == before || !self.links.is_empty() {
+            // Closing an old link never marks the agent gone.
+            return step;
+        }
+        step.transitions.push(Transition::Disconnected);
+        let switching = self
+            .flight
+            .as_ref()
+            .is_some_and(|f| f.link == id && !f.landed);
+        if switching {
+            self.enter(SettingsState::Switching, now);
+            self.deadline = Some(now.uptime + latch::SWITCH_DEADLINE);
+            step.transitions.push(Transition::Switching);
+        }
+        step
+    }
+
+    /// Time passed: ends HTTP links that went silent, and the wait for an
+    /// agent that switches.
+    pub fn tick(&mut self, poll_interval: Duration, now: Now) -> Step {
+        let mut step = Step::default();
+        let silence = poll_interval
+            .saturating_mul(MISSED_POLLS)
+            .max(MIN_HTTP_SILENCE);
+        let silent: Vec<_> = self
+            .links
+            .iter()
+            .filter(|l| l.transport == Transport::Http && l.last_message + silence <= now.uptime)
+            .map(|link| link.id)
+            .collect();
+        for id in silent {
+            step.transitions.extend(self.detach(id, now).transitions);
+        }
+        if self.deadline.is_some_and(|deadline| deadline <= now.uptime) {
+            self.deadline = None;
+            self.enter(SettingsState::Lost, now);
+            step.transitions.push(Transition::Lost);
+        }
+        step.until = earliest(step.until, self.deadline);
+        step
+    }
+
+    /// The link that gets the offers: the newest.
+    #[must_use]
+    pub fn newest_link(&self) -> Option<&Link> {
+        self.links.last()
+    }
+
+    /// A link by its number.
+    #[must_use]
+    pub fn link(&self, id: LinkId) -> Option<&Link> {
+        self.links.iter().find(|link| link.id == id)
+    }
+
+    /// Links, oldest first.
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links
+    }
+
+    /// A second instance spoke on this link.
+    pub fn mark_shared(&mut self, id: LinkId) {
+        if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
+            link.shared = true;
+        }
+    }
+
+    /// What others may know.
+    #[must_use]
+    pub fn record(&self) -> AgentRecord {
+        let newest = self.newest_link();
+        AgentRecord {
+            uid: self.uid,
+            namespace: self.namespace.clone(),
+            binding: self.binding.clone(),
+            attributes: self.attributes.clone(),
+            profile: self.profile.clone(),
+            connected: newest.map(|link| link.transport),
+            capable: self.capable(),
+            receives: newest.is_some_and(|link| !link.shared && link.greeted())
+                && self.state != SettingsState::AwaitingProof,
+            state: self.state,
+            proved: self.proved.clone(),
+            last_offer: self.flight.as_ref().map(|f| (f.revision.clone(), f.wall)),
+            offered: self.offered.clone(),
+            since: self.since,
+            last_contact: self.last_contact,
+        }
+    }
+
+    fn capable(&self) -> bool {
+        self.capabilities.accepts_opamp_connection_settings()
+    }
+
+    fn enter(&mut self, state: SettingsState, now: Now) {
+        if self.state != state {
+            self.state = state;
+            self.since = now.wall;
+        }
+    }
+
+    fn note_offered(&mut self, revision: Recognition) {
+        self.offered.retain(|known| *known != revision);
+        self.offered.push(revision);
+        if self.offered.len() > OFFERED_KEPT {
+            self.offered.remove(0);
+        }
+    }
+
+    /// Weighs what a link shows against what the agent should have (law 6).
+    fn weigh(&mut self, id: LinkId, target: Option<&Target>, now: Now, step: &mut Step) {
+        let Some(target) = target else { return };
+        let Some(link) = self.links.iter().find(|link| link.id == id) else {
+            return;
+        };
+        let newest = self.links.last().is_some_and(|last| last.id == id);
+        let link_marker = link.presented.marker;
+        let revisions = [Some(&target.current), target.previous.as_ref()];
+        let shown = revisions.into_iter().flatten().find_map(|revision| {
+            self.evidence(link, revision)
+                .map(|evidence| (revision, evidence))
+        });
+        let came_back = self.flight.as_ref().is_some_and(|f| {
+            !f.landed
+                && f.link < id
+                && newest
+                && shown.is_none_or(|(revision, _)| !is(revision, &f.revision))
+        });
+        if came_back {
+            // Back, but without what it was offered.
+            self.land(SettingsState::Pending, now);
+        }
+        let Some((revision, evidence)) = shown else {
+            // A new link without the settings outranks what was known; one that
+            // shows an older revision than we still hold does not.
+            let older =
+                |p: &Proved| p.evidence == Evidence::SettingsHeader && link_marker.is_some();
+            if newest && self.proved.as_ref().is_some_and(|proved| !older(proved)) {
+                self.proved = None;
+                step.transitions.push(Transition::LostSettings);
+            }
+            if newest
+                && self.flight.as_ref().is_none_or(|f| f.landed)
+                && self.state == SettingsState::Applied
+            {
+                self.enter(SettingsState::Pending, now);
+            }
+            return;
+        };
+        let this = Recognition {
+            profile: revision.profile().clone(),
+            number: revision.number(),
+        };
+        if self.flight.as_ref().is_some_and(|f| f.revision == this) {
+            self.land(SettingsState::Applied, now);
+        }
+        let known = |p: &Proved| {
+            is(
+                revision,
+                &Recognition {
+                    profile: p.profile.clone(),
+                    number: p.number,
+                },
+            )
+        };
+        if !self
+            .proved
+            .as_ref()
+            .is_some_and(|p| known(p) && p.evidence == evidence)
+        {
+            let proved = Proved {
+                profile: this.profile.clone(),
+                number: this.number,
+                evidence,
+                at: now.wall,
+            };
+            self.proved = Some(proved.clone());
+            step.transitions.push(Transition::Proved(proved));
+            self.attempts.reset();
+        }
+        let wanted = target
+            .revision_for(self.uid)
+            .is_some_and(|wanted| is(wanted, &this));
+        // What it runs, it was given; a record may have been lost.
+        self.note_offered(this);
+        if self.flight.as_ref().is_none_or(|f| f.landed) && self.state != SettingsState::Failed {
+            self.enter(
+                if wanted {
+                    SettingsState::Applied
+                } else {
+                    SettingsState::Pending
+                },
+                now,
+            );
+        }
+    }
+
+    /// The last offer is no longer on its way.
+    fn land(&mut self, state: SettingsState, now: Now) {
+        if let Some(flight) = &mut self.flight
+            && !flight.landed
+        {
+            flight.landed = true;
+            self.enter(state, now);
+        }
+    }
+
+    fn hear_failure(&mut self, message: &AgentToServer, now: Now) -> Option<Transition> {
+        let status = message.connection_settings_status.as_ref()?;
+        let flight = self.flight.as_mut()?;
+        let about_it = status.last_connection_settings_hash[..] == flight.hash.as_bytes()[..];
+        if status.status() != ConnectionSettingsStatuses::Failed || !about_it || flight.landed {
+            return None;
+        }
+        flight.landed = true;
+        self.attempts.failed(now.uptime, None);
+        self.enter(SettingsState::Failed, now);
+        Some(Transition::Failed(clean(&status.error_message)))
+    }
+}
+
+fn is(revision: &Revision, named: &Recognition) -> bool {
+    revision.number() == named.number && *revision.profile() == named.profile
+}
+
+/// Attributes as text, bounded; values that are not scalars are left out, since
+/// a selector cannot name them.
+fn attributes(list: &[KeyValue]) -> std::collections::BTreeMap<String, String> {
+    let text = |value: &AnyValue| match value.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::BoolValue(value) => Some(value.to_string()),
+        Value::IntValue(value) => Some(value.to_string()),
+        Value::DoubleValue(value) => Some(value.to_string()),
+        _ => None,
+    };
+    let entry = |pair: &KeyValue| {
+        let value = text(pair.value.as_ref()?)?;
+        let fits = pair.key.len() <= MAX_ATTRIBUTE_BYTES && value.len() <= MAX_ATTRIBUTE_BYTES;
+        fits.then(|| (pair.key.clone(), value))
+    };
+    list.iter().filter_map(entry).take(MAX_ATTRIBUTES).collect()
+}

@@ -1,0 +1,197 @@
+//! The one procedure that decides whether an offer leaves. Pure; every reason
+//! to be silent has a name.
+
+use std::{sync::Arc, time::Duration};
+
+use super::{Agent, Evidence, Link, Transport, latch};
+use crate::{
+    Now,
+    catalog::Target,
+    identity::{Recognition, Trust},
+    offer::Revision,
+};
+
+/// Why nothing is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// No profile applies, or it is not known yet which.
+    NoTarget,
+    /// The agent does not take `opamp` settings.
+    Incapable,
+    /// Several instances share the link.
+    Shared,
+    /// The profile is paused.
+    Paused,
+    /// The revision is not open to this agent yet, and there is none before it.
+    NotOpen,
+    /// It runs what it should.
+    UpToDate,
+    /// It shows a newer revision than we know of.
+    Newer,
+    /// Another, newer link of this agent gets the offers.
+    Ghost,
+    /// The revision's certificate has ended: it must not leave any more.
+    Expired,
+    /// An offer is on its way.
+    InFlight,
+    /// This very offer was made on this link.
+    OfferedHere,
+    /// The last attempts brought no evidence.
+    Backoff,
+    /// Too many offers whatever their hash.
+    BucketEmpty,
+    /// Nothing is remembered of this agent: it may still show what it runs.
+    Holding,
+}
+
+/// What `decide` says.
+pub(super) enum Decision {
+    Offer(Arc<Revision>, u32),
+    /// And when to ask again, if time alone can change it.
+    Silent(Silence, Option<Duration>),
+}
+
+impl Agent {
+    /// What, if anything, should be offered on `link` now?
+    pub(super) fn decide(
+        &self,
+        link: &Link,
+        target: Option<&Target>,
+        trust: Option<&Trust>,
+        hold: Duration,
+        now: Now,
+    ) -> Decision {
+        let silent = |why| Decision::Silent(why, None);
+        let later = |why, at| Decision::Silent(why, Some(at));
+        let Some(target) = target else {
+            return silent(Silence::NoTarget);
+        };
+        if !link.capabilities_known || !self.capabilities.accepts_opamp_connection_settings() {
+            return silent(Silence::Incapable);
+        }
+        if link.shared {
+            return silent(Silence::Shared);
+        }
+        let Some(revision) = target.revision_for(self.uid) else {
+            return silent(Silence::NotOpen);
+        };
+        if self.evidence(link, revision).is_some() {
+            return silent(Silence::UpToDate);
+        }
+        if newer_than(link, revision, trust) {
+            return silent(Silence::Newer);
+        }
+        if target.paused {
+            return silent(Silence::Paused);
+        }
+        if revision
+            .credential()
+            .not_after
+            .is_some_and(|end| end <= now.wall)
+        {
+            return silent(Silence::Expired);
+        }
+        let others = || self.links.iter().filter(|other| other.id != link.id);
+        if others().any(|o| o.id > link.id || o.presented.marker == Some(revision.marker())) {
+            return silent(Silence::Ghost);
+        }
+        if let Some(until) = self.in_flight_until(now) {
+            return later(Silence::InFlight, until);
+        }
+        let marker = revision.marker();
+        let retry = self.attempts.retry(marker);
+        let repeatable = link.transport == Transport::Http;
+        if !repeatable && link.offered.contains(&revision.offer(retry).0) {
+            return silent(Silence::OfferedHere);
+        }
+        let not_before = self.attempts.not_before(marker);
+        if now.uptime < not_before {
+            return later(Silence::Backoff, not_before);
+        }
+        let available = self.bucket.available_at(now.uptime);
+        if now.uptime < available {
+            return later(Silence::BucketEmpty, available);
+        }
+        let held_until = link.attached + hold;
+        if !self.remembered && !link.fresh_start && now.uptime < held_until {
+            return later(Silence::Holding, held_until);
+        }
+        Decision::Offer(Arc::clone(revision), retry)
+    }
+
+    /// Until when the last offer keeps others back.
+    fn in_flight_until(&self, now: Now) -> Option<Duration> {
+        let flight = self.flight.as_ref()?;
+        // What was proved or reported failed has landed.
+        let landed = flight.landed || !self.links.iter().any(|link| link.id == flight.link);
+        let until = if landed {
+            flight.at + latch::MIN_BETWEEN_OFFERS
+        } else {
+            flight.at + latch::SWITCH_DEADLINE
+        };
+        (now.uptime < until).then_some(until)
+    }
+
+    /// How `link` proves that the agent runs `revision`.
+    pub(super) fn evidence(&self, link: &Link, revision: &Revision) -> Option<Evidence> {
+        if link.shared {
+            return None;
+        }
+        if link.presented.marker == Some(revision.marker()) {
+            return Some(Evidence::SettingsHeader);
+        }
+        let this = Recognition {
+            profile: revision.profile().clone(),
+            number: revision.number(),
+        };
+        let flight = self
+            .flight
+            .as_ref()
+            .filter(|f| f.revision == this && f.link < link.id);
+        let before = self
+            .proved
+            .as_ref()
+            .filter(|p| p.profile == this.profile && p.number == this.number);
+        let proved_by = |kind| before.is_some_and(|p| p.evidence == kind);
+        let credential = revision.credential();
+        let shows_leaf = credential.leaf.is_some() && link.presented.leaf == credential.leaf;
+        if shows_leaf
+            && (flight.is_some_and(|f| f.shown_leaf != credential.leaf)
+                || proved_by(Evidence::ClientCertificate))
+        {
+            return Some(Evidence::ClientCertificate);
+        }
+        let shows_token = credential.authorization.is_some()
+            && link.presented.authorization == credential.authorization;
+        if shows_token
+            && (flight.is_some_and(|f| f.shown_authorization != credential.authorization)
+                || proved_by(Evidence::Token))
+        {
+            return Some(Evidence::Token);
+        }
+        self.applied(link, revision).then_some(Evidence::Report)
+    }
+
+    /// APPLIED, for this very offer, on a link made after it.
+    fn applied(&self, link: &Link, revision: &Revision) -> bool {
+        use opamp_wire::proto::ConnectionSettingsStatuses::Applied;
+        let Some((Applied, hash)) = &link.reported else {
+            return false;
+        };
+        if !self.capabilities.reports_connection_settings_status() {
+            return false;
+        }
+        let on_the_old_link = self.flight.as_ref().is_some_and(|f| f.link >= link.id);
+        let retry = self.attempts.retry(revision.marker());
+        !on_the_old_link
+            && (0..=retry.min(64)).any(|r| revision.offer(r).0.as_bytes()[..] == hash[..])
+    }
+}
+
+/// Does the link show a revision of this profile that is newer than what we
+/// would offer? Then another replica knows more, or ours went back.
+fn newer_than(link: &Link, revision: &Revision, trust: Option<&Trust>) -> bool {
+    let shown = link.presented.marker.zip(trust);
+    let number = shown.and_then(|(marker, trust)| trust.revision_of(revision.profile(), &marker));
+    number.is_some_and(|number| number > revision.number())
+}

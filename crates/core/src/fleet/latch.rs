@@ -1,0 +1,145 @@
+//! Law 5: what keeps one agent from being offered settings in a loop.
+
+use std::time::Duration;
+
+use crate::identity::Marker;
+
+/// Shortest time between two offers to one agent, whatever they hold: less
+/// makes a supervisor leak a connection (agents.md H12).
+pub(super) const MIN_BETWEEN_OFFERS: Duration = Duration::from_secs(15);
+/// How long an agent may take to come back after an offer: opamp-go's back-off
+/// reaches 60 s, and the supervisor's verification another 60 s.
+pub(super) const SWITCH_DEADLINE: Duration = Duration::from_secs(120);
+/// After attempt n without evidence the next waits this long.
+const BACKOFF: [Duration; 5] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(30 * 60),
+    Duration::from_secs(2 * 3600),
+    Duration::from_secs(6 * 3600),
+];
+/// After the n-th reported failure the next attempt waits 10 min · 2ⁿ, up to 6 h.
+const FAILED_FIRST: Duration = Duration::from_secs(10 * 60);
+const FAILED_LAST: Duration = Duration::from_secs(6 * 3600);
+/// Offers an agent may get whatever their hash: 10 at once, 6 an hour.
+const BURST: u32 = 10;
+const REFILL: Duration = Duration::from_secs(600);
+
+/// Attempts to bring one revision to an agent.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempts {
+    marker: Option<Marker>,
+    made: u32,
+    failed: u32,
+    not_before: Duration,
+}
+
+impl Attempts {
+    /// When the next attempt with `marker` may be made.
+    pub(super) fn not_before(&self, marker: Marker) -> Duration {
+        if self.marker == Some(marker) {
+            self.not_before
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// How often the agent said that this revision failed: the retry counter
+    /// of the next offer's hash.
+    pub(super) fn retry(&self, marker: Marker) -> u32 {
+        if self.marker == Some(marker) {
+            self.failed
+        } else {
+            0
+        }
+    }
+
+    pub(super) fn made(&mut self, marker: Marker, now: Duration) {
+        if self.marker != Some(marker) {
+            *self = Self {
+                marker: Some(marker),
+                ..Self::default()
+            };
+        }
+        let step = BACKOFF[(self.made as usize).min(BACKOFF.len() - 1)];
+        self.made = self.made.saturating_add(1);
+        self.not_before = now + step;
+    }
+
+    /// The agent said that the last attempt failed. `remaining` is what is left
+    /// of the credential it has: half of that is the latest moment to try again.
+    pub(super) fn failed(&mut self, now: Duration, remaining: Option<Duration>) {
+        let wait = FAILED_FIRST
+            .saturating_mul(1 << self.failed.min(6))
+            .min(FAILED_LAST);
+        let wait = remaining.map_or(wait, |remaining| wait.min(remaining / 2));
+        self.failed = self.failed.saturating_add(1);
+        self.not_before = now + wait;
+    }
+
+    pub(super) fn reset(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// A bucket of offers.
+#[derive(Clone, Debug)]
+pub(super) struct Bucket {
+    left: u32,
+    refilled: Duration,
+}
+
+impl Bucket {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            left: BURST,
+            refilled: now,
+        }
+    }
+
+    /// When the next offer may leave; now, if one is left.
+    pub(super) fn available_at(&self, now: Duration) -> Duration {
+        if self.left > 0 || self.earned(now) > 0 {
+            now
+        } else {
+            self.refilled + REFILL
+        }
+    }
+
+    pub(super) fn take(&mut self, now: Duration) {
+        let earned = self.earned(now);
+        self.left = (self.left + earned).min(BURST);
+        self.refilled = if self.left == BURST {
+            now
+        } else {
+            self.refilled + REFILL.saturating_mul(earned)
+        };
+        self.left = self.left.saturating_sub(1);
+    }
+
+    fn earned(&self, now: Duration) -> u32 {
+        let whole = now.saturating_sub(self.refilled).as_secs() / REFILL.as_secs();
+        u32::try_from(whole).unwrap_or(BURST).min(BURST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn law5_a_bucket_gives_ten_at_once_and_six_an_hour() {
+        let mut bucket = Bucket::new(Duration::ZERO);
+        let mut given = 0;
+        let day = Duration::from_secs(24 * 3600);
+        let mut now = Duration::ZERO;
+        while now < day {
+            if bucket.available_at(now) <= now {
+                bucket.take(now);
+                given += 1;
+            }
+            now += Duration::from_secs(1);
+        }
+        assert!((10 + 6 * 24 - 1..=10 + 6 * 24).contains(&given), "{given}");
+    }
+}

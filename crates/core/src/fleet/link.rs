@@ -1,0 +1,83 @@
+//! What one connection showed.
+
+use std::time::Duration;
+
+use opamp_operator_api::{agent::Transport, values::ProfileKey};
+use opamp_wire::proto::ConnectionSettingsStatuses;
+
+use crate::{
+    identity::{Presented, Verdict},
+    offer::WireHash,
+};
+
+/// Numbers links in the order in which they were made, across all agents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LinkId(pub u64);
+
+/// A connection of an agent.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// Which.
+    pub id: LinkId,
+    /// How.
+    pub transport: Transport,
+    /// Credentials and marker.
+    pub presented: Presented,
+    /// Whom they prove.
+    pub verdict: Verdict,
+    /// Set when the link showed nothing but recognised credentials.
+    pub only: Option<Vec<ProfileKey>>,
+    /// Several instances share it (a gateway): what it shows is not the agent's.
+    pub shared: bool,
+    pub(super) attached: Duration,
+    pub(super) last_message: Duration,
+    pub(super) sequence: Option<u64>,
+    /// The first message was full state with a restarted sequence.
+    pub(super) fresh_start: bool,
+    /// The last capabilities seen on this link; none before a non-zero value.
+    pub(super) capabilities_known: bool,
+    pub(super) offered: Vec<WireHash>,
+    /// Status and hash as reported on this link.
+    pub(super) reported: Option<(ConnectionSettingsStatuses, Vec<u8>)>,
+}
+
+impl Link {
+    /// A link that was just made.
+    #[must_use]
+    pub fn new(
+        id: LinkId,
+        transport: Transport,
+        presented: Presented,
+        verdict: Verdict,
+        attached: Duration,
+    ) -> Self {
+        let mut profiles: Vec<_> = verdict
+            .recognised
+            .iter()
+            .map(|r| r.profile.clone())
+            .collect();
+        profiles.dedup();
+        let only = verdict.primary.is_none().then_some(profiles);
+        Self {
+            id,
+            transport,
+            presented,
+            verdict,
+            only,
+            shared: false,
+            attached,
+            last_message: attached,
+            sequence: None,
+            fresh_start: false,
+            capabilities_known: false,
+            offered: Vec::new(),
+            reported: None,
+        }
+    }
+
+    /// Whether the first message has been answered.
+    #[must_use]
+    pub fn greeted(&self) -> bool {
+        self.sequence.is_some()
+    }
+}

@@ -1,0 +1,18 @@
+//! State per agent: what it is, what its connections showed, what it was
+//! offered and how we know what it runs.
+//!
+//! [`Agent`] is the state machine of one instance UID in one home namespace and
+//! outlives its connections; a [`Link`] is one connection. Push, timer and
+//! change of trust are all [`Agent::refresh`]; everything ends in `decide`.
+
+mod agent;
+mod decide;
+mod latch;
+mod link;
+mod record;
+
+pub use agent::{Agent, Received, Step, Wish};
+pub use decide::Silence;
+pub use link::{Link, LinkId};
+pub use opamp_operator_api::agent::{Evidence, SettingsState, Transport};
+pub use record::{AgentRecord, Proved, Transition};

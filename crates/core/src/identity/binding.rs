@@ -1,0 +1,99 @@
+//! Whose an instance UID is: decides who is refused, never what anybody gets.
+
+use opamp_operator_api::values::Identity;
+
+use super::{Recognition, Verdict};
+
+/// What a link may do under an instance UID.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// The UID had no owner: this identity owns it from now on.
+    Bind(Identity),
+    /// It is the owner.
+    Owner,
+    /// It shows what was offered to this UID (or, for a UID without an owner,
+    /// what was offered to a profile): later revisions of those profiles only.
+    Recognised,
+    /// Somebody else's UID.
+    Refused,
+}
+
+/// May a link with this verdict speak for a UID bound to `binding`, to which
+/// `offered` revisions were sent?
+#[must_use]
+pub fn admit(
+    binding: Option<&Identity>,
+    offered: impl Fn(&Recognition) -> bool,
+    verdict: &Verdict,
+) -> Admission {
+    match (binding, &verdict.primary) {
+        (None, Some(primary)) => Admission::Bind(primary.clone()),
+        (Some(owner), Some(primary)) if owner == primary => Admission::Owner,
+        (None, None) if !verdict.recognised.is_empty() => Admission::Recognised,
+        (Some(_), _) if verdict.recognised.iter().any(offered) => Admission::Recognised,
+        _ => Admission::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use opamp_operator_api::values::{IdentityMethod, ProfileKey};
+
+    fn identity(subject: &str) -> Identity {
+        Identity {
+            namespace: "a".into(),
+            method: IdentityMethod::AgentToken,
+            authenticator: "t".into(),
+            subject: subject.into(),
+        }
+    }
+
+    fn verdict(primary: Option<&str>, recognised: &[u64]) -> Verdict {
+        let profile = ProfileKey {
+            namespace: "a".into(),
+            name: "p".into(),
+        };
+        let recognise = |number: &u64| Recognition {
+            profile: profile.clone(),
+            number: *number,
+        };
+        Verdict {
+            primary: primary.map(identity),
+            recognised: recognised.iter().map(recognise).collect(),
+            until: None,
+        }
+    }
+
+    #[test]
+    fn law2_a_uid_belongs_to_the_first_identity_and_to_who_was_offered_something_under_it() {
+        let owner = identity("one");
+        let offered = |r: &Recognition| r.number == 3;
+        let cases = [
+            (
+                None,
+                verdict(Some("one"), &[]),
+                Admission::Bind(owner.clone()),
+            ),
+            (Some(&owner), verdict(Some("one"), &[]), Admission::Owner),
+            (Some(&owner), verdict(Some("two"), &[]), Admission::Refused),
+            (Some(&owner), verdict(None, &[3]), Admission::Recognised),
+            // A different primary beside a recognised credential neither refuses nor re-binds.
+            (
+                Some(&owner),
+                verdict(Some("two"), &[3]),
+                Admission::Recognised,
+            ),
+            (Some(&owner), verdict(None, &[2]), Admission::Refused),
+            (None, verdict(None, &[2]), Admission::Recognised),
+            (None, verdict(None, &[]), Admission::Refused),
+        ];
+        for (binding, verdict, expected) in cases {
+            assert_eq!(
+                admit(binding, offered, &verdict),
+                expected,
+                "{binding:?} {verdict:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! The ledger: one entry per published revision, without any secret in it.
+//!
+//! It outlives the process and lets a new one recognise, by keyed digest, the
+//! credentials that an earlier one gave away (law 8).
+
+use jiff::{SignedDuration, Timestamp};
+use opamp_operator_api::values::ProfileKey;
+use serde::{Deserialize, Serialize};
+
+use super::{Digest, Marker};
+
+/// How long an entry without an end of its own is kept once superseded.
+const KEPT_AFTER_SUPERSEDED: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long after its end a certificate still lets its agent in to be offered
+/// the current revision: a long weekend.
+pub(super) const EXPIRED_GRACE: SignedDuration = SignedDuration::from_hours(72);
+
+/// What was published, and by which credentials its agents are recognised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerEntry {
+    /// Whose revision it is.
+    pub profile: ProfileKey,
+    /// Counts from 1 within the profile, never reused.
+    pub number: u64,
+    /// What agents that run it show.
+    pub marker: Marker,
+    /// Keyed digest of the offered client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leaf: Option<Digest>,
+    /// Keyed digest of the offered `Authorization` value, if strong enough to
+    /// be recognised (≥ 128 bits).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authorization: Option<Digest>,
+    /// End of the offered certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<Timestamp>,
+    /// When it was written, before it was published.
+    pub published: Timestamp,
+    /// When a newer revision replaced it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub superseded: Option<Timestamp>,
+}
+
+impl LedgerEntry {
+    /// Kept until the credential's own end, else 30 days after being replaced.
+    fn is_over(&self, wall: Timestamp) -> bool {
+        let Some(superseded) = self.superseded else {
+            return false;
+        };
+        let by_age = superseded + KEPT_AFTER_SUPERSEDED;
+        let end = self
+            .not_after
+            .map_or(by_age, |end| by_age.max(end + EXPIRED_GRACE));
+        end < wall
+    }
+}
+
+/// All entries, oldest first within a profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ledger(Vec<LedgerEntry>);
+
+impl Ledger {
+    /// From what was stored, in any order.
+    #[must_use]
+    pub fn new(mut entries: Vec<LedgerEntry>) -> Self {
+        entries.sort_by(|a, b| (&a.profile, a.number).cmp(&(&b.profile, b.number)));
+        Self(entries)
+    }
+
+    /// All entries.
+    #[must_use]
+    pub fn entries(&self) -> &[LedgerEntry] {
+        &self.0
+    }
+
+    /// The newest revision of a profile.
+    #[must_use]
+    pub fn newest(&self, profile: &ProfileKey) -> Option<&LedgerEntry> {
+        self.0.iter().rev().find(|entry| entry.profile == *profile)
+    }
+
+    /// The highest number under which `profile` published `marker`.
+    #[must_use]
+    pub fn number_of(&self, profile: &ProfileKey, marker: &Marker) -> Option<u64> {
+        let found = self
+            .0
+            .iter()
+            .rev()
+            .find(|e| e.profile == *profile && e.marker == *marker);
+        found.map(|entry| entry.number)
+    }
+
+    /// Adds or replaces an entry.
+    pub fn put(&mut self, entry: LedgerEntry) {
+        let key = |e: &LedgerEntry| (e.profile.clone(), e.number);
+        match self.0.binary_search_by(|e| key(e).cmp(&key(&entry))) {
+            Ok(at) => self.0[at] = entry,
+            Err(at) => self.0.insert(at, entry),
+        }
+    }
+
+    /// Removes and returns the entries that nobody needs any more.
+    pub fn prune(&mut self, wall: Timestamp) -> Vec<LedgerEntry> {
+        let (over, kept) = std::mem::take(&mut self.0)
+            .into_iter()
+            .partition(|e| e.is_over(wall));
+        self.0 = kept;
+        over
+    }
+}

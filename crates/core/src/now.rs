@@ -1,0 +1,42 @@
+//! The moment a decision is made in: a value, never a clock.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+/// Wall time (certificates, records) and monotonic time (waits, back-off).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// For what the world agrees on: validity of certificates, statuses.
+    pub wall: Timestamp,
+    /// Since the start of this process; never goes back.
+    pub uptime: Duration,
+}
+
+impl Now {
+    /// The uptime at which the wall clock will show `wall`; now, if it has passed.
+    #[must_use]
+    pub fn uptime_at(&self, wall: Timestamp) -> Duration {
+        self.uptime + until(self.wall, wall)
+    }
+
+    /// The wall time that corresponds to an uptime, for showing it to people.
+    #[must_use]
+    pub fn wall_at(&self, uptime: Duration) -> Timestamp {
+        self.wall + uptime.saturating_sub(self.uptime) - self.uptime.saturating_sub(uptime)
+    }
+}
+
+/// Time from `from` to `to`; zero if `to` is in the past.
+fn until(from: Timestamp, to: Timestamp) -> Duration {
+    Duration::try_from(to.duration_since(from)).unwrap_or_default()
+}
+
+/// The earlier of two deadlines, where none means never.
+#[must_use]
+pub fn earliest<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a.min(b)),
+        (a, b) => a.or(b),
+    }
+}

@@ -1,0 +1,273 @@
+//! Certificates, keys and bundles: read, checked, or refused with a reason.
+//!
+//! Law 4: what does not parse, does not match, is expired, not yet valid or a
+//! temporary certificate never leaves.
+
+use jiff::Timestamp;
+use opamp_operator_api::reason::Reason;
+use rustls::{crypto::aws_lc_rs::sign::any_supported_type, sign::CertifiedKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use zeroize::Zeroizing;
+
+use crate::{Now, earliest, identity::Fingerprint};
+
+/// Why material cannot be used; never contains any of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct MaterialError {
+    /// The one word.
+    pub reason: Reason,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// When waiting alone mends it.
+    pub until: Option<Timestamp>,
+}
+
+impl MaterialError {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            until: None,
+        }
+    }
+}
+
+/// A client certificate with its key, fit to be offered. No `Debug`.
+#[derive(Clone)]
+pub struct ClientMaterial {
+    /// PEM, leaf first.
+    pub chain_pem: Zeroizing<Vec<u8>>,
+    /// PEM.
+    pub key_pem: Zeroizing<Vec<u8>>,
+    /// DER, leaf first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Of the leaf.
+    pub fingerprint: Fingerprint,
+    /// The earliest end in the chain.
+    pub not_after: Timestamp,
+}
+
+impl ClientMaterial {
+    /// Reads and checks `tls.crt` and `tls.key` of one version of a Secret.
+    ///
+    /// # Errors
+    /// With the first thing that would make an agent fail with it.
+    pub fn read(crt: &[u8], key: &[u8], now: Now) -> Result<Self, MaterialError> {
+        let chain = certificates(crt).map_err(|error| {
+            MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}"))
+        })?;
+        let parsed = parse_chain(&chain, "tls.crt")?;
+        check_pair(&chain, key)?;
+        check_order(&parsed)?;
+        refuse_temporary(&parsed[0])?;
+        let not_after = check_validity(&parsed, "tls.crt", now)?;
+        check_usage(&parsed[0])?;
+        Ok(Self {
+            chain_pem: Zeroizing::new(crt.to_vec()),
+            key_pem: Zeroizing::new(key.to_vec()),
+            fingerprint: Fingerprint::of(&chain[0]),
+            not_after,
+            chain,
+        })
+    }
+
+    /// Reads and checks a serving pair; returns its chain.
+    pub(super) fn read_server(
+        crt: &[u8],
+        key: &[u8],
+        now: Now,
+    ) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
+        let chain = certificates(crt).map_err(|error| {
+            MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}"))
+        })?;
+        let parsed = parse_chain(&chain, "tls.crt")?;
+        check_pair(&chain, key)?;
+        check_order(&parsed)?;
+        refuse_temporary(&parsed[0])?;
+        check_validity(&parsed, "tls.crt", now)?;
+        Ok(chain)
+    }
+}
+
+/// A bundle of certificate authorities: server trust, or client CAs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bundle {
+    /// DER, in the order of the file.
+    pub certificates: Vec<CertificateDer<'static>>,
+    /// As it was written, without anything but certificates in it.
+    pub pem: Vec<u8>,
+    /// When the next of its certificates ends.
+    pub until: Option<Timestamp>,
+}
+
+impl Bundle {
+    /// Reads and checks a PEM bundle. Expired members are tolerated beside
+    /// valid ones: a bundle in the middle of a CA change has both.
+    ///
+    /// # Errors
+    /// If it holds no valid CA, or anything but certificates.
+    pub fn read(pem: &[u8], key: &str, now: Now) -> Result<Self, MaterialError> {
+        let certificates = certificates(pem)
+            .map_err(|error| MaterialError::new(Reason::InvalidPEM, format!("`{key}` {error}")))?;
+        let parsed = parse_chain(&certificates, key)?;
+        let ends: Vec<_> = parsed.iter().map(validity).collect::<Result<_, _>>()?;
+        let valid = ends
+            .iter()
+            .filter(|(start, end)| *start <= now.wall && now.wall < *end);
+        if valid.clone().next().is_none() {
+            return Err(MaterialError::new(
+                Reason::Expired,
+                format!(
+                    "every certificate authority in `{key}` is expired or not yet valid: add the current one"
+                ),
+            ));
+        }
+        let until = valid.map(|(_, end)| *end).min();
+        Ok(Self {
+            certificates,
+            pem: pem.to_vec(),
+            until,
+        })
+    }
+}
+
+/// All certificates of a PEM text; refuses anything else in it, above all keys.
+fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    if pem.trim_ascii().is_empty() {
+        return Err("is empty: store a PEM certificate there".into());
+    }
+    let mut found = Vec::new();
+    for item in <(rustls_pki_types::pem::SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
+        match item {
+            Ok((rustls_pki_types::pem::SectionKind::Certificate, der)) => found.push(der.into()),
+            Ok(_) => return Err("holds something that is not a certificate: remove it".into()),
+            Err(_) => return Err("is not valid PEM: store it anew".into()),
+        }
+    }
+    if found.is_empty() {
+        return Err("holds no `BEGIN CERTIFICATE` block: store a PEM certificate there".into());
+    }
+    Ok(found)
+}
+
+fn parse_chain<'a>(
+    chain: &'a [CertificateDer<'static>],
+    key: &str,
+) -> Result<Vec<X509Certificate<'a>>, MaterialError> {
+    let parse = |der: &'a CertificateDer<'static>| match X509Certificate::from_der(der) {
+        Ok(([], certificate)) => Ok(certificate),
+        _ => Err(MaterialError::new(
+            Reason::InvalidPEM,
+            format!("`{key}` holds a block that is not an X.509 certificate: store it anew"),
+        )),
+    };
+    chain.iter().map(parse).collect()
+}
+
+fn check_pair(chain: &[CertificateDer<'static>], key: &[u8]) -> Result<(), MaterialError> {
+    if key.trim_ascii().is_empty() {
+        return Err(MaterialError::new(
+            Reason::InvalidPEM,
+            "`tls.key` is empty: store the private key there",
+        ));
+    }
+    let invalid = |what: &str| MaterialError::new(Reason::InvalidPEM, format!("`tls.key` {what}"));
+    let der = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| invalid("holds no PEM private key (PKCS#1, PKCS#8 or SEC1, not encrypted)"))?;
+    let signer = any_supported_type(&der).map_err(|_| {
+        invalid("is no key we know (RSA ≥ 2048 bits, ECDSA P-256/P-384/P-521, Ed25519)")
+    })?;
+    CertifiedKey::new(chain.to_vec(), signer).keys_match().map_err(|_| {
+        MaterialError::new(
+            Reason::KeyMismatch,
+            "`tls.key` is not the key of the certificate in `tls.crt`: write both in one update, as cert-manager does",
+        )
+    })
+}
+
+fn check_order(chain: &[X509Certificate<'_>]) -> Result<(), MaterialError> {
+    let broken = chain
+        .windows(2)
+        .any(|pair| pair[0].issuer() != pair[1].subject());
+    if broken {
+        return Err(MaterialError::new(
+            Reason::BadChain,
+            "`tls.crt` is not a chain: put the leaf first and each issuer after what it signed",
+        ));
+    }
+    Ok(())
+}
+
+/// cert-manager can put a throw-away certificate in place until the real one
+/// is issued; it is signed by nobody and must not be offered.
+fn refuse_temporary(leaf: &X509Certificate<'_>) -> Result<(), MaterialError> {
+    let issuer = leaf
+        .issuer()
+        .iter_common_name()
+        .next()
+        .and_then(|name| name.as_str().ok());
+    if issuer == Some("cert-manager.local") {
+        return Err(MaterialError::new(
+            Reason::TemporaryCertificate,
+            "`tls.crt` is cert-manager's temporary certificate: wait until the real one is issued",
+        ));
+    }
+    Ok(())
+}
+
+fn check_validity(
+    chain: &[X509Certificate<'_>],
+    key: &str,
+    now: Now,
+) -> Result<Timestamp, MaterialError> {
+    let mut earliest_end = None;
+    for certificate in chain {
+        let (start, end) = validity(certificate)?;
+        if now.wall < start {
+            return Err(MaterialError {
+                until: Some(start),
+                ..MaterialError::new(
+                    Reason::NotYetValid,
+                    format!(
+                        "a certificate in `{key}` is not valid before {start}: check the clocks, or wait"
+                    ),
+                )
+            });
+        }
+        if now.wall >= end {
+            return Err(MaterialError::new(
+                Reason::Expired,
+                format!(
+                    "a certificate in `{key}` expired at {end}: renew it (`cmctl renew <certificate>`)"
+                ),
+            ));
+        }
+        earliest_end = earliest(earliest_end, Some(end));
+    }
+    earliest_end.ok_or_else(|| MaterialError::new(Reason::InvalidPEM, format!("`{key}` is empty")))
+}
+
+fn validity(certificate: &X509Certificate<'_>) -> Result<(Timestamp, Timestamp), MaterialError> {
+    let at = |time: x509_parser::time::ASN1Time| {
+        Timestamp::from_second(time.timestamp()).map_err(|_| {
+            MaterialError::new(Reason::InvalidPEM, "a certificate has no readable dates")
+        })
+    };
+    let validity = certificate.validity();
+    // notAfter is the last second of validity (RFC 5280, 4.1.2.5).
+    Ok((at(validity.not_before)?, at(validity.not_after)?))
+}
+
+fn check_usage(leaf: &X509Certificate<'_>) -> Result<(), MaterialError> {
+    let wrong = |message: &str| Err(MaterialError::new(Reason::WrongKeyUsage, message));
+    match leaf.extended_key_usage() {
+        Ok(None) => Ok(()),
+        Ok(Some(usage)) if usage.value.client_auth || usage.value.any => Ok(()),
+        Ok(Some(_)) => wrong(
+            "the certificate in `tls.crt` is not for clients: add usage `client auth` to its Certificate",
+        ),
+        Err(_) => wrong("the certificate in `tls.crt` states its usages twice: issue it anew"),
+    }
+}

@@ -1,0 +1,569 @@
+//! Profile and objects → draft, or the one reason why not. Pure.
+//!
+//! The CRD's rules were judged before; whatever could lock an agent out is
+//! checked here again, since an object may be older than its schema.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use opamp_operator_api::{
+    reason::{ConditionType, Reason},
+    v1alpha1::{
+        BundleKind, CABundleRef, CertificateSource, HeaderSetting, OpAMPConnectionProfileSpec,
+        SecretKeyRef, SystemCAs,
+    },
+    values::{ObjectKind, ObjectRef, ProfileKey},
+};
+use zeroize::Zeroizing;
+
+use super::{
+    Draft, Object, Observed, Serving,
+    encode::Plan,
+    lockout,
+    material::{Bundle, ClientMaterial, MaterialError},
+    revision::Credential,
+};
+use crate::{
+    Now, earliest,
+    identity::{Fingerprint, KeyRing, Trust},
+};
+
+/// Largest `opamp` section, so that every agent's receive limit holds it.
+const MAX_SECTION_BYTES: usize = 256 * 1024;
+/// Largest header value: servers commonly refuse more than 8 KiB a line.
+const MAX_HEADER_VALUE_BYTES: usize = 4096;
+/// Types of Secrets that are credentials of the cluster itself.
+const REFUSED_TYPES: [&str; 4] = [
+    "kubernetes.io/service-account-token",
+    "bootstrap.kubernetes.io/token",
+    "helm.sh/release.v1",
+    "opamp-operator.dev/agent-token",
+];
+
+/// What resolving needs beside the profile and its objects.
+pub struct Context<'a> {
+    /// For profiles without an endpoint.
+    pub advertised_url: &'a url::Url,
+    /// Our own serving chain, once there is one.
+    pub serving: Option<&'a Serving>,
+    /// Who would be admitted.
+    pub trust: &'a Trust,
+    /// Signs markers.
+    pub keys: &'a KeyRing,
+}
+
+/// Why a profile has no usable settings: becomes a condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which condition is false for it.
+    pub condition: ConditionType,
+    /// One word.
+    pub reason: Reason,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+/// What became of a profile.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// Something it names has not been heard of: changes nothing.
+    Pending,
+    /// The last good revision stays in force.
+    Unresolved(Refusal),
+    /// Fit to be published.
+    Resolved(Box<Draft>),
+}
+
+/// What the status shows of a referenced object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReferenceState {
+    /// Which.
+    pub object: ObjectRef,
+    /// The version that was read.
+    pub resource_version: Option<String>,
+    /// End of the certificate in it.
+    pub not_after: Option<Timestamp>,
+}
+
+/// An outcome and until when it holds.
+#[derive(Clone, Debug)]
+pub struct Resolution {
+    /// The answer.
+    pub outcome: Outcome,
+    /// All referenced objects.
+    pub references: Vec<ReferenceState>,
+    /// When time alone may change the answer.
+    pub until: Option<Timestamp>,
+}
+
+/// The objects a profile names, all in its own namespace.
+#[must_use]
+pub fn references(namespace: &str, spec: &OpAMPConnectionProfileSpec) -> BTreeSet<ObjectRef> {
+    let secret = |name: &str| ObjectRef {
+        kind: ObjectKind::Secret,
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+    };
+    let opamp = &spec.opamp;
+    let mut found: BTreeSet<_> = opamp
+        .headers
+        .iter()
+        .filter_map(|header| header.value_from.as_ref())
+        .map(|source| secret(&source.secret_key_ref.name))
+        .collect();
+    found.extend(
+        opamp
+            .client_certificate
+            .secret_ref
+            .as_ref()
+            .map(|r| secret(&r.name)),
+    );
+    found.extend(
+        opamp
+            .tls
+            .ca_bundle_ref
+            .as_ref()
+            .map(|r| bundle_object(namespace, r)),
+    );
+    found
+}
+
+fn bundle_object(namespace: &str, reference: &CABundleRef) -> ObjectRef {
+    ObjectRef {
+        kind: match reference.kind {
+            BundleKind::ConfigMap => ObjectKind::ConfigMap,
+            BundleKind::Secret => ObjectKind::Secret,
+        },
+        namespace: namespace.to_owned(),
+        name: reference.name.clone(),
+    }
+}
+
+/// Resolves a profile; `observe` says what is known of an object.
+pub fn resolve<'a>(
+    key: &ProfileKey,
+    spec: &OpAMPConnectionProfileSpec,
+    observe: impl Fn(&ObjectRef) -> &'a Observed,
+    context: &Context<'_>,
+    now: Now,
+) -> Resolution {
+    let mut resolver = Resolver {
+        key,
+        spec,
+        observe,
+        now,
+        references: Vec::new(),
+        until: None,
+    };
+    let outcome = match resolver.draft(context) {
+        Ok(draft) => Outcome::Resolved(Box::new(draft)),
+        Err(Stop::Pending) => Outcome::Pending,
+        Err(Stop::Refused(refusal)) => Outcome::Unresolved(refusal),
+    };
+    Resolution {
+        outcome,
+        references: resolver.references,
+        until: resolver.until,
+    }
+}
+
+/// A client certificate and the `ca.crt` beside it.
+type ClientPair = (ClientMaterial, Option<Vec<u8>>);
+
+enum Stop {
+    Pending,
+    Refused(Refusal),
+}
+
+fn refused(condition: ConditionType, reason: Reason, message: impl Into<String>) -> Stop {
+    Stop::Refused(Refusal {
+        condition,
+        reason,
+        message: message.into(),
+    })
+}
+
+struct Resolver<'a, F> {
+    key: &'a ProfileKey,
+    spec: &'a OpAMPConnectionProfileSpec,
+    observe: F,
+    now: Now,
+    references: Vec<ReferenceState>,
+    until: Option<Timestamp>,
+}
+
+impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
+    fn draft(&mut self, context: &Context<'_>) -> Result<Draft, Stop> {
+        // Pending first: a half-read profile changes no condition.
+        let names = references(&self.key.namespace, self.spec);
+        if names
+            .iter()
+            .any(|name| *(self.observe)(name) == Observed::Pending)
+        {
+            return Err(Stop::Pending);
+        }
+        self.references = names.iter().map(|name| self.reference(name)).collect();
+        let plan = self.plan(context.advertised_url)?;
+        let credential = credential(&plan);
+        lockout::check(&plan, &credential, context.serving, context.trust, self.now)
+            .map_err(|message| refused(ConditionType::Accepted, Reason::WouldLockOut, message))?;
+        self.until = earliest(self.until, credential.not_after);
+        let draft = Draft::new(
+            self.key.clone(),
+            plan.settings(),
+            credential,
+            plan.endpoint.clone(),
+            context.keys,
+        );
+        if draft.encoded_len() > MAX_SECTION_BYTES {
+            let message = format!(
+                "the settings are {} bytes, more than the {MAX_SECTION_BYTES} an agent is sure to take: \
+                 shorten the CA bundle or the headers",
+                draft.encoded_len()
+            );
+            return Err(refused(
+                ConditionType::Accepted,
+                Reason::OfferTooLarge,
+                message,
+            ));
+        }
+        Ok(draft)
+    }
+
+    fn plan(&mut self, advertised_url: &url::Url) -> Result<Plan, Stop> {
+        let opamp = &self.spec.opamp;
+        let endpoint = endpoint(opamp.endpoint.as_deref(), advertised_url)?;
+        let tls = matches!(endpoint.scheme(), "wss" | "https");
+        let headers = opamp
+            .headers
+            .iter()
+            .map(|header| self.header(header, tls))
+            .collect::<Result<_, _>>()?;
+        let client = self.client_certificate()?;
+        let bundle = self.bundle()?;
+        let system_roots = opamp.tls.system_cas == SystemCAs::Include;
+        if tls && bundle.is_none() != system_roots {
+            return Err(refused(
+                ConditionType::Accepted,
+                Reason::InvalidSpec,
+                "`tls` must name exactly one kind of trust: `caBundleRef`, or `systemCAs: Include`",
+            ));
+        }
+        let (client, client_ca) = client.map_or((None, None), |(c, ca)| (Some(c), ca));
+        if !tls && (client.is_some() || bundle.is_some()) {
+            return Err(refused(
+                ConditionType::Accepted,
+                Reason::InsecureNotAllowed,
+                "credentials never travel in the clear: `endpoint` must be wss:// or https://",
+            ));
+        }
+        Ok(Plan {
+            endpoint,
+            compatibility: opamp.compatibility,
+            // 0 would switch heartbeats off, or an HTTP agent for good (H3).
+            heartbeat_seconds: u64::from(opamp.heartbeat_interval_seconds).max(1),
+            headers,
+            client,
+            client_ca,
+            bundle,
+            system_roots,
+        })
+    }
+
+    fn header(
+        &self,
+        header: &HeaderSetting,
+        tls: bool,
+    ) -> Result<(String, Zeroizing<String>), Stop> {
+        let value = match (&header.value, &header.value_from) {
+            (Some(value), None) => Zeroizing::new(value.clone()),
+            (None, Some(_)) if !tls => {
+                return Err(refused(
+                    ConditionType::Accepted,
+                    Reason::InsecureNotAllowed,
+                    format!(
+                        "header `{}` comes from a Secret and never travels in the clear: `endpoint` must be wss:// or https://",
+                        header.name
+                    ),
+                ));
+            }
+            (None, Some(source)) => {
+                let bytes = self.secret_value(&source.secret_key_ref)?;
+                let text = std::str::from_utf8(bytes).unwrap_or("\u{0}");
+                Zeroizing::new(format!(
+                    "{}{text}",
+                    source.prefix.as_deref().unwrap_or_default()
+                ))
+            }
+            _ => {
+                return Err(refused(
+                    ConditionType::Accepted,
+                    Reason::InvalidSpec,
+                    format!(
+                        "header `{}` must have exactly one of `value` and `valueFrom`",
+                        header.name
+                    ),
+                ));
+            }
+        };
+        check_header_value(&header.name, &value)?;
+        Ok((header.name.clone(), value))
+    }
+
+    fn secret_value(&self, reference: &SecretKeyRef) -> Result<&'a [u8], Stop> {
+        let object = self.offerable_secret(&reference.name)?;
+        self.value(object, "Secret", &reference.name, &reference.key)
+    }
+
+    fn value(
+        &self,
+        object: &'a Object,
+        kind: &str,
+        name: &str,
+        key: &str,
+    ) -> Result<&'a [u8], Stop> {
+        object.get(key).ok_or_else(|| {
+            let there: Vec<_> = object.data.keys().map(String::as_str).collect();
+            refused(
+                ConditionType::ResolvedRefs,
+                Reason::KeyMissing,
+                format!(
+                    "{kind} `{name}` has no key `{key}` (it has: {}): see `kubectl describe {} {name} -n {}`",
+                    if there.is_empty() { "none".to_owned() } else { there.join(", ") },
+                    kind.to_lowercase(),
+                    self.key.namespace
+                ),
+            )
+        })
+    }
+
+    fn client_certificate(&mut self) -> Result<Option<ClientPair>, Stop> {
+        let certificate = &self.spec.opamp.client_certificate;
+        let name = match (certificate.source, &certificate.secret_ref) {
+            (CertificateSource::None, None) => return Ok(None),
+            (CertificateSource::Secret, Some(reference)) => &reference.name,
+            _ => {
+                return Err(refused(
+                    ConditionType::Accepted,
+                    Reason::InvalidSpec,
+                    "`clientCertificate.secretRef` must be there exactly when `source` is Secret",
+                ));
+            }
+        };
+        let object = self.offerable_secret(name)?;
+        let crt = self.value(object, "Secret", name, "tls.crt")?;
+        let key = self.value(object, "Secret", name, "tls.key")?;
+        let material = ClientMaterial::read(crt, key, self.now)
+            .map_err(|error| self.broken("Secret", name, &error))?;
+        let found = self
+            .references
+            .iter_mut()
+            .find(|r| r.object.kind == ObjectKind::Secret && r.object.name == *name);
+        if let Some(reference) = found {
+            reference.not_after = Some(material.not_after);
+        }
+        Ok(Some((material, object.get("ca.crt").map(<[u8]>::to_vec))))
+    }
+
+    fn bundle(&mut self) -> Result<Option<Bundle>, Stop> {
+        let Some(reference) = &self.spec.opamp.tls.ca_bundle_ref else {
+            return Ok(None);
+        };
+        let (kind, object) = match reference.kind {
+            BundleKind::ConfigMap => (
+                "ConfigMap",
+                self.object(ObjectKind::ConfigMap, &reference.name)?,
+            ),
+            BundleKind::Secret => ("Secret", self.offerable_secret(&reference.name)?),
+        };
+        if object.type_ == "kubernetes.io/tls" {
+            return Err(refused(
+                ConditionType::ResolvedRefs,
+                Reason::SecretTypeRefused,
+                format!(
+                    "`tls.caBundleRef` names the TLS Secret `{}`: its `ca.crt` belongs to that leaf and cannot hold \
+                     two CAs during a change; use a ConfigMap or an Opaque Secret (trust-manager makes one)",
+                    reference.name
+                ),
+            ));
+        }
+        let pem = self.value(object, kind, &reference.name, &reference.key)?;
+        let bundle = Bundle::read(pem, &reference.key, self.now)
+            .map_err(|error| self.broken(kind, &reference.name, &error))?;
+        self.until = earliest(self.until, bundle.until);
+        Ok(Some(bundle))
+    }
+
+    fn broken(&mut self, kind: &str, name: &str, error: &MaterialError) -> Stop {
+        self.until = earliest(self.until, error.until);
+        let condition = match error.reason {
+            Reason::Expired | Reason::NotYetValid | Reason::TemporaryCertificate => {
+                ConditionType::CredentialsValid
+            }
+            _ => ConditionType::ResolvedRefs,
+        };
+        refused(condition, error.reason, format!("{kind} `{name}`: {error}"))
+    }
+
+    fn offerable_secret(&self, name: &str) -> Result<&'a Object, Stop> {
+        let object = self.object(ObjectKind::Secret, name)?;
+        let namespace = &self.key.namespace;
+        if REFUSED_TYPES.contains(&object.type_.as_str()) {
+            return Err(refused(
+                ConditionType::ResolvedRefs,
+                Reason::SecretTypeRefused,
+                format!(
+                    "Secret `{name}` has type {}, which is never offered: use another Secret",
+                    object.type_
+                ),
+            ));
+        }
+        if !object.offerable {
+            return Err(refused(
+                ConditionType::ResolvedRefs,
+                Reason::SecretNotOptedIn,
+                format!(
+                    "Secret `{name}` may not be offered to agents until somebody who owns it agrees: \
+                     `kubectl label secret {name} -n {namespace} opamp-operator.dev/offerable=true` \
+                     (cert-manager: `secretTemplate.labels` of the Certificate)"
+                ),
+            ));
+        }
+        Ok(object)
+    }
+
+    fn object(&self, kind: ObjectKind, name: &str) -> Result<&'a Object, Stop> {
+        let (reason, word) = match kind {
+            ObjectKind::Secret => (Reason::SecretNotFound, "Secret"),
+            ObjectKind::ConfigMap => (Reason::ConfigMapNotFound, "ConfigMap"),
+        };
+        let namespace = &self.key.namespace;
+        let reference = ObjectRef {
+            kind,
+            namespace: namespace.clone(),
+            name: name.to_owned(),
+        };
+        match (self.observe)(&reference) {
+            Observed::Present(object) => Ok(object),
+            Observed::Pending => Err(Stop::Pending),
+            Observed::Absent => Err(refused(
+                ConditionType::ResolvedRefs,
+                reason,
+                format!(
+                    "{word} `{name}` does not exist in namespace `{namespace}`: create it, or correct the name \
+                     (`kubectl get {} -n {namespace}`)",
+                    word.to_lowercase()
+                ),
+            )),
+            Observed::Forbidden(remedy) => Err(refused(
+                ConditionType::ResolvedRefs,
+                Reason::Forbidden,
+                format!("the operator may not read {word} `{name}`: {remedy}"),
+            )),
+        }
+    }
+
+    fn reference(&self, object: &ObjectRef) -> ReferenceState {
+        let resource_version = match (self.observe)(object) {
+            Observed::Present(present) => present.resource_version.clone(),
+            _ => None,
+        };
+        ReferenceState {
+            object: object.clone(),
+            resource_version,
+            not_after: None,
+        }
+    }
+}
+
+fn endpoint(stated: Option<&str>, advertised: &url::Url) -> Result<url::Url, Stop> {
+    let Some(stated) = stated else {
+        return Ok(advertised.clone());
+    };
+    let invalid = |what: &str| {
+        refused(
+            ConditionType::Accepted,
+            Reason::InvalidSpec,
+            format!("`endpoint` {what}: write for example wss://opamp.example.com:4320/v1/opamp"),
+        )
+    };
+    let url = url::Url::parse(stated).map_err(|_| invalid("is not an absolute URL"))?;
+    if !matches!(url.scheme(), "ws" | "wss" | "http" | "https") {
+        return Err(invalid(
+            "must begin with wss://, https://, ws:// or http://",
+        ));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(invalid("names no host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return Err(invalid("must hold no user, password or fragment"));
+    }
+    Ok(url)
+}
+
+/// What a server and every HTTP library takes: visible ASCII and single inner
+/// spaces (agents.md 1.7: anything else keeps a client from ever connecting).
+fn check_header_value(name: &str, value: &str) -> Result<(), Stop> {
+    let wrong = |what: &str| {
+        Err(refused(
+            ConditionType::ResolvedRefs,
+            Reason::InvalidHeaderValue,
+            format!("the value of header `{name}` {what}"),
+        ))
+    };
+    if value.ends_with(['\n', '\r']) {
+        return wrong(
+            "ends in a line break: store it without one (`printf %s`, or `kubectl create secret generic --from-literal`)",
+        );
+    }
+    if value.trim().is_empty() {
+        return wrong("is empty: store one, or remove the header");
+    }
+    if value.len() > MAX_HEADER_VALUE_BYTES {
+        return wrong("is longer than 4096 bytes, which servers refuse");
+    }
+    if value.trim() != value || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return wrong(
+            "holds characters other than printable ASCII, or begins or ends with a space",
+        );
+    }
+    Ok(())
+}
+
+fn credential(plan: &Plan) -> Credential {
+    let authorization = plan
+        .headers
+        .iter()
+        .find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
+        .map(|(_, value)| value);
+    Credential {
+        leaf: plan.client.as_ref().map(|client| client.fingerprint),
+        authorization: authorization.map(|value| Fingerprint::of_authorization(value.as_bytes())),
+        strong: authorization.is_some_and(|value| is_strong(value)),
+        not_after: plan.client.as_ref().map(|client| client.not_after),
+    }
+}
+
+/// Can this value have 128 bits? By length and alphabet, which is all that can
+/// be seen from outside; passwords (`Basic`) never count.
+fn is_strong(authorization: &str) -> bool {
+    let (scheme, token) = authorization.split_once(' ').unwrap_or(("", authorization));
+    if scheme.eq_ignore_ascii_case("basic") {
+        return false;
+    }
+    let distinct = token.bytes().collect::<BTreeSet<_>>().len();
+    let bits = if token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        4
+    } else {
+        6
+    };
+    token.len() * bits >= 128 && distinct >= 8
+}
+
+/// How long before its end a certificate is called 'expiring soon': a quarter
+/// of the 90 days that are usual, after cert-manager should have renewed it.
+#[must_use]
+pub(crate) fn expiring_soon(not_after: Timestamp, now: Now) -> bool {
+    not_after < now.wall + SignedDuration::from_hours(24 * 7)
+}

@@ -1,0 +1,179 @@
+//! A validated, encoded, hashed set of settings. Neither it nor anything in it
+//! prints its content.
+
+use std::{fmt, sync::OnceLock};
+
+use jiff::Timestamp;
+use opamp_operator_api::values::{MARKER_HEADER, ProfileKey};
+use opamp_wire::{
+    OfferBytes,
+    proto::{ConnectionSettingsOffers, Header, OpAmpConnectionSettings},
+};
+use prost::Message as _;
+
+use super::hash;
+use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
+
+/// The hash that travels with an offer.
+pub type WireHash = Digest;
+
+/// What an agent that runs a revision will present.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credential {
+    /// Of the offered client certificate.
+    pub leaf: Option<Fingerprint>,
+    /// Of the offered `Authorization` value.
+    pub authorization: Option<Fingerprint>,
+    /// The value has at least 128 bits, so it may be recognised by itself.
+    pub strong: bool,
+    /// End of the certificate.
+    pub not_after: Option<Timestamp>,
+}
+
+/// Settings that passed every check, not yet numbered.
+#[derive(Clone)]
+pub struct Draft {
+    /// Whose settings.
+    pub profile: ProfileKey,
+    /// Of the section without its marker header.
+    pub marker: Marker,
+    /// What agents will present.
+    pub credential: Credential,
+    /// Where agents will connect.
+    pub endpoint: url::Url,
+    settings: OpAmpConnectionSettings,
+    keys: KeyRing,
+}
+
+impl Draft {
+    pub(super) fn new(
+        profile: ProfileKey,
+        mut settings: OpAmpConnectionSettings,
+        credential: Credential,
+        endpoint: url::Url,
+        keys: &KeyRing,
+    ) -> Self {
+        let marker = hash::marker(keys, &settings);
+        let header = Header {
+            key: MARKER_HEADER.into(),
+            value: marker.to_hex(),
+        };
+        settings
+            .headers
+            .get_or_insert_default()
+            .headers
+            .push(header);
+        Self {
+            profile,
+            marker,
+            credential,
+            endpoint,
+            settings,
+            keys: keys.clone(),
+        }
+    }
+
+    /// Size of the section on the wire.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        self.settings.encoded_len()
+    }
+
+    /// The ledger's entry for this draft under `number`.
+    #[must_use]
+    pub fn ledger_entry(&self, number: u64, published: Timestamp) -> LedgerEntry {
+        let strong = self
+            .credential
+            .authorization
+            .filter(|_| self.credential.strong);
+        LedgerEntry {
+            profile: self.profile.clone(),
+            number,
+            marker: self.marker,
+            leaf: self.credential.leaf.map(|leaf| leaf.keyed_leaf(&self.keys)),
+            authorization: strong.map(|value| value.keyed_authorization(&self.keys)),
+            not_after: self.credential.not_after,
+            published,
+            superseded: None,
+        }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Draft({} {:?})", self.profile, self.marker)
+    }
+}
+
+/// A draft with its number: what agents are offered.
+pub struct Revision {
+    draft: Draft,
+    number: u64,
+    first: OnceLock<(WireHash, OfferBytes)>,
+}
+
+impl Revision {
+    /// Numbers a draft.
+    #[must_use]
+    pub fn new(draft: Draft, number: u64) -> Self {
+        Self {
+            draft,
+            number,
+            first: OnceLock::new(),
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn profile(&self) -> &ProfileKey {
+        &self.draft.profile
+    }
+
+    /// Its number within the profile.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What agents that run it show.
+    #[must_use]
+    pub fn marker(&self) -> Marker {
+        self.draft.marker
+    }
+
+    /// What agents that run it present.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.draft.credential
+    }
+
+    /// The offer and its hash. The first attempt is encoded once and shared by
+    /// all agents; a retry is rare and encoded when needed.
+    #[must_use]
+    pub fn offer(&self, retry: u32) -> (WireHash, OfferBytes) {
+        match retry {
+            0 => self.first.get_or_init(|| self.encode(0)).clone(),
+            _ => self.encode(retry),
+        }
+    }
+
+    fn encode(&self, retry: u32) -> (WireHash, OfferBytes) {
+        let mut offers = ConnectionSettingsOffers {
+            opamp: Some(self.draft.settings.clone()),
+            ..Default::default()
+        };
+        let hash = hash::wire_hash(&self.draft.keys, &offers.encode_to_vec(), retry);
+        offers.hash = hash.as_bytes().to_vec().into();
+        (hash, OfferBytes::encode(&offers))
+    }
+}
+
+impl fmt::Debug for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "Revision({}#{} {:?})",
+            self.draft.profile, self.number, self.draft.marker
+        )
+    }
+}

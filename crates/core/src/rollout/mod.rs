@@ -1,0 +1,127 @@
+//! One first: how far a revision may go.
+//!
+//! A new revision goes to one connected agent; its evidence opens it to the
+//! rest; if that does not come in time, it is halted and nobody else touched.
+
+use std::time::Duration;
+
+use opamp_wire::InstanceUid;
+
+use crate::{
+    Now,
+    catalog::Bound,
+    fleet::{AgentRecord, Transport},
+    offer::Revision,
+};
+
+/// An agent that cannot be offered anything within this time (its bucket is
+/// empty, say) gives way to the next.
+const GIVE_WAY: Duration = Duration::from_secs(30);
+
+/// Where the rollout of one revision is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rollout {
+    /// Of which revision.
+    pub number: u64,
+    /// Everyone may have it.
+    pub opened: bool,
+    /// The first agent, and when it was chosen.
+    pub first: Option<(InstanceUid, Duration)>,
+    /// When the first agent was seen to have been offered the revision.
+    pub offered: Option<Duration>,
+    /// The first agent brought no evidence in time.
+    pub halted: bool,
+}
+
+impl Rollout {
+    /// As [`crate::catalog::Target`] says it.
+    #[must_use]
+    pub fn bound(&self) -> Bound {
+        match (self.opened, self.first) {
+            (true, _) => Bound::Everyone,
+            (false, Some((uid, _))) => Bound::One(uid),
+            (false, None) => Bound::Nobody,
+        }
+    }
+}
+
+/// The next state of a rollout, and when to ask again.
+#[must_use]
+pub fn plan(
+    before: &Rollout,
+    current: &Revision,
+    agents: &[AgentRecord],
+    timeout: Duration,
+    now: Now,
+) -> (Rollout, Option<Duration>) {
+    let mut next = if before.number == current.number() {
+        before.clone()
+    } else {
+        Rollout {
+            number: current.number(),
+            ..Rollout::default()
+        }
+    };
+    let proved = |agent: &AgentRecord| {
+        agent
+            .proved
+            .as_ref()
+            .is_some_and(|p| p.number == current.number() && p.profile == *current.profile())
+    };
+    if next.opened || agents.iter().any(proved) {
+        next.opened = true;
+        next.halted = false;
+        return (next, None);
+    }
+    let offered = |agent: &AgentRecord| {
+        agent
+            .last_offer
+            .as_ref()
+            .is_some_and(|(r, _)| r.number == current.number() && r.profile == *current.profile())
+    };
+    let first = next
+        .first
+        .and_then(|(uid, _)| agents.iter().find(|agent| agent.uid == uid));
+    if let Some(first) = first
+        && offered(first)
+    {
+        let since = *next.offered.get_or_insert(now.uptime);
+        let end = since + timeout;
+        next.halted = now.uptime >= end;
+        let again = (!next.halted).then_some(end);
+        return (next, again);
+    }
+    if let (Some((_, chosen)), Some(first)) = (next.first, first)
+        && eligible(first)
+        && now.uptime < chosen + GIVE_WAY
+    {
+        return (next, Some(chosen + GIVE_WAY));
+    }
+    let after = next.first.map(|(uid, _)| uid);
+    next.first = choose(agents, after).map(|uid| (uid, now.uptime));
+    next.offered = None;
+    let again = next.first.map(|(_, chosen)| chosen + GIVE_WAY);
+    (next, again)
+}
+
+fn eligible(agent: &AgentRecord) -> bool {
+    agent.connected.is_some() && agent.capable && agent.receives
+}
+
+/// WebSocket before HTTP, since it can be pushed to; then by UID, beginning
+/// after the one that gave way.
+fn choose(agents: &[AgentRecord], after: Option<InstanceUid>) -> Option<InstanceUid> {
+    let rank = |agent: &&AgentRecord| {
+        let polls = agent.connected == Some(Transport::Http);
+        (
+            polls,
+            after.is_some_and(|after| agent.uid <= after),
+            agent.uid,
+        )
+    };
+    agents
+        .iter()
+        .filter(|agent| eligible(agent))
+        .min_by_key(rank)
+        .map(|agent| agent.uid)
+}

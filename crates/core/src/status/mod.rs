@@ -1,0 +1,273 @@
+//! The next status of a profile: a summary of facts, never of hopes.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use opamp_operator_api::{
+    condition::{ConditionStatus, set_condition},
+    reason::{ConditionType, Reason},
+    v1alpha1::{
+        AgentCounts, EvidenceCounts, OpAMPConnectionProfileStatus, ReferenceStatus, RevisionStatus,
+    },
+};
+
+use crate::{
+    Now,
+    catalog::ProfileState,
+    fleet::{AgentRecord, Evidence, SettingsState},
+    offer::{Refusal, expiring_soon},
+    rollout::Rollout,
+};
+
+/// The status of a profile, given its state, its agents and its rollout. The
+/// previous status only lends the times of conditions that did not change.
+#[must_use]
+pub fn summarize(
+    state: &ProfileState,
+    agents: &[AgentRecord],
+    rollout: &Rollout,
+    now: Now,
+) -> OpAMPConnectionProfileStatus {
+    let before = &state.stored.status;
+    let Some(generation) = state.resolved_generation else {
+        return before.clone();
+    };
+    let counts = count(state, agents);
+    let mut status = OpAMPConnectionProfileStatus {
+        observed_generation: Some(generation),
+        conditions: before.conditions.clone(),
+        revision: revision(state).or_else(|| before.revision.clone()),
+        agents: Some(counts),
+        references: state.references.iter().map(reference).collect(),
+    };
+    let mut set = |kind, (holds, reason, message): Verdict| {
+        set_condition(
+            &mut status.conditions,
+            kind,
+            holds,
+            reason,
+            message,
+            Some(generation),
+            now.wall,
+        );
+    };
+    for kind in [
+        ConditionType::Accepted,
+        ConditionType::ResolvedRefs,
+        ConditionType::CredentialsValid,
+    ] {
+        set(kind, gate(kind, state, now));
+    }
+    let progressing = progressing(state, &counts, rollout);
+    set(ConditionType::Ready, ready(state, &counts, rollout));
+    set(ConditionType::Progressing, progressing);
+    status
+}
+
+type Verdict = (ConditionStatus, Reason, String);
+
+fn revision(state: &ProfileState) -> Option<RevisionStatus> {
+    let current = state.current.as_ref()?;
+    Some(RevisionStatus {
+        number: i64::try_from(current.number()).unwrap_or(i64::MAX),
+        marker: current.marker().short(),
+        start_time: Time(state.started.unwrap_or(Timestamp::UNIX_EPOCH)),
+        cause: state.cause,
+    })
+}
+
+fn reference(state: &crate::offer::ReferenceState) -> ReferenceStatus {
+    ReferenceStatus {
+        kind: state.object.kind,
+        name: state.object.name.clone(),
+        resource_version: state.resource_version.clone(),
+        not_after: state.not_after.map(Time),
+    }
+}
+
+/// Where the agents stand with the revision in force.
+fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
+    let mut counts = AgentCounts {
+        matched: bounded(agents.len()),
+        ..AgentCounts::default()
+    };
+    for agent in agents {
+        counts.connected += i32::from(agent.connected.is_some());
+        let evidence = agent.proved.as_ref().filter(|p| {
+            state
+                .current
+                .as_ref()
+                .is_some_and(|c| c.number() == p.number && *c.profile() == p.profile)
+        });
+        if let Some(proved) = evidence {
+            counts.up_to_date += 1;
+            add(&mut counts.evidence, proved.evidence);
+            continue;
+        }
+        match agent.state {
+            _ if !agent.capable && agent.connected.is_some() => counts.incapable += 1,
+            SettingsState::Offered | SettingsState::Switching => counts.in_progress += 1,
+            SettingsState::Failed => counts.failed += 1,
+            SettingsState::Lost => counts.lost += 1,
+            _ if agent.connected.is_some() => counts.pending += 1,
+            _ => {}
+        }
+    }
+    counts
+}
+
+fn add(counts: &mut EvidenceCounts, evidence: Evidence) {
+    match evidence {
+        Evidence::SettingsHeader => counts.settings_header += 1,
+        Evidence::ClientCertificate => counts.client_certificate += 1,
+        Evidence::Token => counts.token += 1,
+        Evidence::Report => counts.report += 1,
+        Evidence::None => {}
+    }
+}
+
+/// `Accepted`, `ResolvedRefs` and `CredentialsValid` are passed in this order;
+/// what lies behind the one that refuses is unknown.
+fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
+    let order = |kind: ConditionType| match kind {
+        ConditionType::Accepted => 0,
+        ConditionType::ResolvedRefs => 1,
+        _ => 2,
+    };
+    if let Some(Refusal {
+        condition,
+        reason,
+        message,
+    }) = &state.refusal
+    {
+        if *condition == kind {
+            return (ConditionStatus::False, *reason, message.clone());
+        }
+        // The lock-out check comes last: everything else was fine by then.
+        let passed = *reason == Reason::WouldLockOut;
+        if !passed && order(kind) > order(*condition) {
+            return (
+                ConditionStatus::Unknown,
+                *reason,
+                format!("not judged while `{condition}` is False"),
+            );
+        }
+    }
+    match kind {
+        ConditionType::Accepted => (
+            ConditionStatus::True,
+            Reason::Accepted,
+            "the profile is understood and allowed".into(),
+        ),
+        ConditionType::ResolvedRefs => (
+            ConditionStatus::True,
+            Reason::Resolved,
+            "every object was found and understood".into(),
+        ),
+        _ => match state.references.iter().filter_map(|r| r.not_after).min() {
+            Some(end) if expiring_soon(end, now) => (
+                ConditionStatus::True,
+                Reason::ExpiringSoon,
+                format!("a certificate ends at {end}: see that it is renewed in time"),
+            ),
+            _ => (
+                ConditionStatus::True,
+                Reason::Valid,
+                "every credential is valid".into(),
+            ),
+        },
+    }
+}
+
+fn lacking(counts: &AgentCounts) -> i32 {
+    counts.pending + counts.in_progress + counts.failed + counts.lost
+}
+
+fn ready(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) -> Verdict {
+    if let Some(refusal) = &state.refusal {
+        let kept = state.current.as_ref().map_or_else(
+            || "nothing is offered".to_owned(),
+            |current| format!("revision {} stays in force", current.number()),
+        );
+        return (
+            ConditionStatus::False,
+            refusal.reason,
+            format!("{}; {kept}", refusal.message),
+        );
+    }
+    let lacking = lacking(counts);
+    if counts.matched - counts.incapable == 0 {
+        return (
+            ConditionStatus::True,
+            Reason::NoAgents,
+            "no capable agent uses this profile yet".into(),
+        );
+    }
+    if lacking == 0 {
+        let message = format!(
+            "{} of {} agents run this revision",
+            counts.up_to_date, counts.matched
+        );
+        return (ConditionStatus::True, Reason::Complete, message);
+    }
+    let reason = match () {
+        () if rollout.halted => Reason::Halted,
+        () if state.spec().is_some_and(|spec| spec.paused) => Reason::Paused,
+        () if counts.failed > 0 => Reason::AgentsFailed,
+        () => Reason::RolloutInProgress,
+    };
+    (ConditionStatus::False, reason, describe(counts))
+}
+
+fn progressing(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) -> Verdict {
+    let lacks = lacking(counts) > 0;
+    if state.spec().is_some_and(|spec| spec.paused) {
+        return (
+            ConditionStatus::Unknown,
+            Reason::Paused,
+            "`spec.paused` stops new offers".into(),
+        );
+    }
+    if rollout.halted && lacks {
+        let first = rollout
+            .first
+            .map_or_else(String::new, |(uid, _)| uid.to_string());
+        let message = format!(
+            "the first agent, {first}, brought no evidence that it runs this revision; nobody else is touched \
+             until it does or the profile changes"
+        );
+        return (ConditionStatus::False, Reason::Halted, message);
+    }
+    if state.current.is_some() && lacks {
+        return (
+            ConditionStatus::True,
+            Reason::RolloutInProgress,
+            describe(counts),
+        );
+    }
+    let reason = if counts.matched == 0 {
+        Reason::NoAgents
+    } else {
+        Reason::Complete
+    };
+    (
+        ConditionStatus::False,
+        reason,
+        "nothing is on its way".into(),
+    )
+}
+
+fn describe(counts: &AgentCounts) -> String {
+    format!(
+        "{} of {} agents run this revision; {} pending, {} on their way, {} failed, {} lost",
+        counts.up_to_date,
+        counts.matched,
+        counts.pending,
+        counts.in_progress,
+        counts.failed,
+        counts.lost
+    )
+}
+
+fn bounded(count: usize) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}

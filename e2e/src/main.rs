@@ -1,0 +1,49 @@
+//! `e2e`: builds the real parts and shows the product at work.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use e2e::demo;
+use e2e::parts::{Parts, Set};
+use e2e::timeline::say;
+
+/// Real parts and demonstrations of opamp-operator.
+#[derive(Debug, Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Builds the real parts that are not in the cache yet.
+    Build {
+        /// Which parts.
+        #[arg(long, value_enum, default_value_t = Set::Directory)]
+        set: Set,
+    },
+    /// Shows three real supervisors that are moved to mutual TLS and follow a renewal.
+    Demo,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Build { set } => build(set).await,
+        Command::Demo => demo::run().await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn build(set: Set) -> anyhow::Result<()> {
+    for (name, path) in Parts::ensure(set).await?.iter() {
+        say(&format!("{name:<24} {}", path.display()));
+    }
+    Ok(())
+}

@@ -1,0 +1,308 @@
+//! The operator under test, in directory mode.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::manifests::{API_VERSION, write_atomically};
+use crate::process::{LogMark, Process};
+use crate::state::State;
+
+/// How long the operator may take from its start to its open port.
+const START: Duration = Duration::from_secs(20);
+
+/// Where the operator's binary is looked for when nothing else is said.
+const BINARY: &str = "OPAMP_OPERATOR_BIN";
+
+/// What the operator is configured with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The URL offered to agents.
+    pub advertised: String,
+    /// How long several changes are gathered.
+    pub debounce: Duration,
+    /// How long one agent may take before its revision is halted.
+    pub first_agent: Duration,
+    /// How long a process without memory waits before it offers.
+    pub restart_hold: Duration,
+    /// Replaces the authenticators of the default configuration.
+    pub authenticators: Option<Value>,
+}
+
+/// An operator and its directories.
+#[derive(Debug)]
+pub struct Operator {
+    binary: PathBuf,
+    config: PathBuf,
+    manifests: PathBuf,
+    state: State,
+    log: PathBuf,
+    admin: SocketAddr,
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Operator {
+    /// Writes the configuration into `folder` and starts the operator on `manifests`.
+    ///
+    /// # Errors
+    /// When there is no binary or it does not start to listen.
+    pub async fn start(
+        folder: &Path,
+        manifests: &Path,
+        logs: &Path,
+        options: &Options,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(folder.join("state"))?;
+        let admin = free_port()?;
+        let config = folder.join("operator.yaml");
+        let text = serde_saphyr::to_string(&configuration(options, admin))?;
+        write_atomically(&config, &text)?;
+        let binary = binary()?;
+        let log = logs.join("operator.log");
+        let state = State::of(&folder.join("state"));
+        let (process, address) = spawn(&binary, &config, manifests, &state, &log).await?;
+        Ok(Self {
+            binary,
+            config,
+            manifests: manifests.to_owned(),
+            state,
+            log,
+            admin,
+            process,
+            address,
+        })
+    }
+
+    /// Where it listens for agents.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it says about profiles and agents.
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Its configuration file.
+    #[must_use]
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Its log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Kills it without warning.
+    ///
+    /// # Errors
+    /// When the operating system does not give its exit status.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.process.kill9().map(drop)
+    }
+
+    /// Ends it in order.
+    ///
+    /// # Errors
+    /// When it does not end in time or not with success.
+    pub async fn stop(&mut self) -> Result<()> {
+        let status = self.process.stop().await?;
+        if status.success() {
+            return Ok(());
+        }
+        bail!("the operator ended with {status} after SIGTERM");
+    }
+
+    /// Starts it again on the same directories; its port changes.
+    ///
+    /// # Errors
+    /// When it does not start to listen.
+    pub async fn start_again(&mut self) -> Result<()> {
+        let started = spawn(
+            &self.binary,
+            &self.config,
+            &self.manifests,
+            &self.state,
+            &self.log,
+        );
+        (self.process, self.address) = started.await?;
+        Ok(())
+    }
+
+    /// Waits for a line in its log.
+    ///
+    /// # Errors
+    /// When the deadline passes or it ends first.
+    pub async fn wait_for_log(
+        &mut self,
+        needle: &str,
+        mark: LogMark,
+        within: Duration,
+    ) -> Result<String> {
+        self.process.wait_for_log(needle, mark, within).await
+    }
+
+    /// The answer of a page of its admin port, head and body.
+    ///
+    /// # Errors
+    /// When it does not answer in time.
+    pub async fn admin(&self, path: &str) -> Result<String> {
+        let ask = async {
+            let mut stream = TcpStream::connect(self.admin).await?;
+            let request =
+                format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+            stream.write_all(request.as_bytes()).await?;
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await?;
+            anyhow::Ok(String::from_utf8_lossy(&answer).into_owned())
+        };
+        timeout(Duration::from_secs(10), ask).await?
+    }
+}
+
+async fn spawn(
+    binary: &Path,
+    config: &Path,
+    manifests: &Path,
+    state: &State,
+    log: &Path,
+) -> Result<(Process, SocketAddr)> {
+    let mark = LogMark::end_of(log);
+    let mut command = Command::new(binary);
+    command
+        .args(["run", "--log", "debug", "--config"])
+        .arg(config)
+        .arg("--manifests")
+        .arg(manifests)
+        .arg("--state")
+        .arg(state.folder());
+    let mut process = Process::spawn("operator", command, log)?;
+    let line = process.wait_for_log("listening on", mark, START).await?;
+    let address = address_in(&line).with_context(|| format!("no address in {line:?}"))?;
+    Ok((process, address))
+}
+
+/// The first socket address in a log line (which may have colours).
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.split(|c: char| !(c.is_ascii_alphanumeric() || ".:[]".contains(c)))
+        .find_map(|word| word.parse().ok())
+}
+
+/// Builds the operator as people install it, unless a binary is named; cargo shows its progress.
+///
+/// # Errors
+/// When the build fails.
+pub fn build() -> Result<()> {
+    if std::env::var_os(BINARY).is_some() {
+        return Ok(());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "opamp-operator",
+        ])
+        .current_dir(workspace())
+        .status()
+        .context("cannot start cargo")?;
+    if !status.success() {
+        bail!("the operator did not build ({status})");
+    }
+    Ok(())
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The binary under test: the one named, else the release build of this workspace.
+fn binary() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(BINARY) {
+        return Ok(named.into());
+    }
+    // Cargo marks its target directory, wherever that was configured to be.
+    let myself = std::env::current_exe()?;
+    let mut above = myself.ancestors();
+    let target = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let target = target.map_or_else(|| workspace().join("target"), Path::to_owned);
+    let binary = target.join("release/opamp-operator");
+    if binary.is_file() {
+        return Ok(binary);
+    }
+    let missing = binary.display();
+    bail!(
+        "there is no {missing}. Run `cargo build --release -p opamp-operator` \
+         (`make test` and `make demo` do), or set {BINARY}"
+    )
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> Result<SocketAddr> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
+}
+
+fn configuration(options: &Options, admin: SocketAddr) -> Value {
+    let authenticators = options.authenticators.clone();
+    json!({
+        "apiVersion": API_VERSION,
+        "kind": "OperatorConfiguration",
+        "namespace": "default",
+        "listen": "127.0.0.1:0",
+        "advertisedURL": options.advertised,
+        "servingCertificate": {"secretName": "opamp-operator-serving"},
+        "admin": {"listen": admin.to_string()},
+        "authenticators": authenticators.unwrap_or_else(default_authenticators),
+        "debounceMilliseconds": milliseconds(options.debounce),
+        "firstAgentTimeoutSeconds": options.first_agent.as_secs(),
+        "restartHoldSeconds": options.restart_hold.as_secs(),
+    })
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A bootstrap token, and certificates of the fleet's CA.
+fn default_authenticators() -> Value {
+    json!([
+        {
+            "name": "bootstrap",
+            "agentToken": {"secretName": "bootstrap-token", "namespace": "default"},
+        },
+        {
+            "name": "fleet-ca",
+            "clientCertificate": {
+                "caBundleRef": {"kind": "ConfigMap", "name": "client-ca", "key": "ca.crt"},
+                "namespace": "default",
+            },
+        },
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_found_in_a_line_with_colours() {
+        let line = "\u{1b}[2m2026-11-23T00:00:00Z\u{1b}[0m INFO listening on 127.0.0.1:4320 \
+                    \u{1b}[3maddress\u{1b}[0m\u{1b}[2m=\u{1b}[0m127.0.0.1:4320";
+        assert_eq!(address_in(line), "127.0.0.1:4320".parse().ok());
+        assert_eq!(address_in("no address"), None);
+    }
+}

@@ -1,0 +1,336 @@
+//! The real parts: pinned Go modules under `e2e/parts`, built once per pin.
+//!
+//! A part lives in `<cache>/opamp-operator/parts/<key>/<name>`; the key covers
+//! the module's pins and sources, the build flags and the Go version, so a
+//! clone, a branch and a parallel build can share one cache.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+use sha2::{Digest as _, Sha256};
+
+use crate::process::{run, tail};
+
+/// A set of parts that a tier of tests needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Set {
+    /// Supervisor and collector: no cluster.
+    Directory,
+    /// The above and a Kubernetes control plane, cert-manager and helm.
+    ControlPlane,
+}
+
+/// How one part is built.
+#[derive(Clone, Copy, Debug)]
+struct Recipe {
+    name: &'static str,
+    /// Folder under `e2e/parts`.
+    module: &'static str,
+    /// Go package inside that module.
+    package: &'static str,
+}
+
+const fn recipe(name: &'static str, module: &'static str, package: &'static str) -> Recipe {
+    Recipe {
+        name,
+        module,
+        package,
+    }
+}
+
+const DIRECTORY: [Recipe; 2] = [
+    recipe(
+        "opampsupervisor",
+        "opentelemetry",
+        "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor",
+    ),
+    recipe("otelcol", "opentelemetry", "./otelcol"),
+];
+
+const CONTROL_PLANE: [Recipe; 6] = [
+    recipe("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
+    recipe(
+        "kube-apiserver",
+        "kubernetes",
+        "k8s.io/kubernetes/cmd/kube-apiserver",
+    ),
+    recipe(
+        "kube-controller-manager",
+        "kubernetes",
+        "k8s.io/kubernetes/cmd/kube-controller-manager",
+    ),
+    recipe("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+    recipe("cert-manager", "cert-manager", "."),
+    recipe("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
+];
+
+/// Says what to do when there is no Go; any Go since 1.21 fetches the pinned toolchain itself.
+const NO_GO: &str = "the real parts are built with Go, and `go` was not found. Run:\n    \
+                     apt-get install -y golang-go\n\
+                     (or put any Go from 1.21 on into PATH: it fetches the pinned toolchain itself)";
+
+/// Where the built parts are.
+#[derive(Clone, Debug)]
+pub struct Parts {
+    found: Vec<(&'static str, PathBuf)>,
+}
+
+impl Parts {
+    /// Builds what is missing of a set, saying so, and returns where all of it is.
+    ///
+    /// # Errors
+    /// When Go is missing or a build fails.
+    pub async fn ensure(set: Set) -> Result<Self> {
+        let go = go_version()?;
+        let mut found = Vec::new();
+        for recipe in recipes(set) {
+            let folder = cache()?.join("parts").join(key(recipe, &go)?);
+            let path = folder.join(recipe.name);
+            if !path.is_file() {
+                // Blocking: it may wait minutes for another process that builds the same part.
+                let recipe = *recipe;
+                tokio::task::spawn_blocking(move || build(recipe, &folder)).await??;
+            }
+            found.push((recipe.name, path));
+        }
+        Ok(Self { found })
+    }
+
+    /// The binary of a part.
+    ///
+    /// # Errors
+    /// When the part is not in the set.
+    pub fn path(&self, name: &str) -> Result<&Path> {
+        let part = self.found.iter().find(|(part, _)| *part == name);
+        part.map(|(_, path)| path.as_path())
+            .with_context(|| format!("{name} is not in the set of parts that was built"))
+    }
+
+    /// Names and places of all parts.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        self.found
+            .iter()
+            .map(|(name, path)| (*name, path.as_path()))
+    }
+}
+
+/// The project's folder in the user's cache.
+///
+/// # Errors
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn cache() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let base = set("XDG_CACHE_HOME")
+        .map(PathBuf::from)
+        .or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".cache")));
+    let base = base.context("set HOME or XDG_CACHE_HOME: the built parts are kept there")?;
+    Ok(base.join("opamp-operator"))
+}
+
+fn recipes(set: Set) -> impl Iterator<Item = &'static Recipe> {
+    let more: &[Recipe] = match set {
+        Set::Directory => &[],
+        Set::ControlPlane => &CONTROL_PLANE,
+    };
+    DIRECTORY.iter().chain(more)
+}
+
+fn module_folder(recipe: &Recipe) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("parts")
+        .join(recipe.module)
+}
+
+fn go_version() -> Result<String> {
+    let mut command = std::process::Command::new("go");
+    // From inside a module, so that the toolchain is the one the build will use.
+    command
+        .args(["env", "GOVERSION"])
+        .current_dir(module_folder(&DIRECTORY[0]));
+    match run(command) {
+        Ok(version) => Ok(version.trim().to_owned()),
+        Err(error) => match error.downcast_ref::<std::io::Error>() {
+            Some(io) if io.kind() == std::io::ErrorKind::NotFound => bail!(NO_GO),
+            _ => Err(error.context("`go env GOVERSION` failed")),
+        },
+    }
+}
+
+/// The cache key of a part: everything that may change its binary.
+fn key(recipe: &Recipe, go: &str) -> Result<String> {
+    let folder = module_folder(recipe);
+    let mut files = Vec::new();
+    sources(&folder, &mut files)?;
+    files.sort();
+    let mut digest = Sha256::new();
+    for file in files {
+        let bytes = std::fs::read(&file)?;
+        let name = file.strip_prefix(&folder)?.to_string_lossy().into_owned();
+        digest.update(format!("{name}\0{}\0", bytes.len()));
+        digest.update(bytes);
+    }
+    digest.update(format!("{go}\0{:?}", flags(recipe)?));
+    let mut text = hex::encode(digest.finalize());
+    text.truncate(24);
+    Ok(text)
+}
+
+fn sources(folder: &Path, into: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = std::fs::read_dir(folder);
+    for entry in entries.with_context(|| format!("cannot read {}", folder.display()))? {
+        let path = entry?.path();
+        if path.is_dir() {
+            sources(&path, into)?;
+        } else {
+            into.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Build flags; Kubernetes' own programs need their version stamped in, or they say v0.0.0.
+fn flags(recipe: &Recipe) -> Result<Vec<String>> {
+    let mut link = "-s -w".to_owned();
+    if recipe.module == "kubernetes" {
+        let pins = std::fs::read_to_string(module_folder(recipe).join("go.mod"))?;
+        let version = pins
+            .lines()
+            .find_map(|line| line.trim().strip_prefix("k8s.io/kubernetes v"))
+            .and_then(|rest| rest.split_whitespace().next())
+            .context("no k8s.io/kubernetes version in its go.mod")?;
+        let mut numbers = version.split('.');
+        for (field, value) in [
+            ("gitVersion", format!("v{version}")),
+            ("gitMajor", numbers.next().unwrap_or_default().to_owned()),
+            ("gitMinor", numbers.next().unwrap_or_default().to_owned()),
+        ] {
+            write!(link, " -X k8s.io/component-base/version.{field}={value}")?;
+        }
+    }
+    Ok(vec!["-trimpath".into(), "-ldflags".into(), link])
+}
+
+fn build(recipe: Recipe, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("cannot create {}", folder.display()))?;
+    let lock = File::create(folder.join(format!(".{}.lock", recipe.name)))?;
+    lock.lock()?;
+    let done = folder.join(recipe.name);
+    if done.is_file() {
+        return Ok(());
+    }
+    let temporary = folder.join(format!(".{}.{}", recipe.name, std::process::id()));
+    let log_path = folder.join(format!("{}.build.log", recipe.name));
+    let log = File::create(&log_path)?;
+    let mut child = std::process::Command::new("go")
+        .arg("build")
+        .args(flags(&recipe)?)
+        .arg("-o")
+        .args([temporary.as_os_str(), recipe.package.as_ref()])
+        .current_dir(module_folder(&recipe))
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-buildvcs=false")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()
+        .context("cannot start go")?;
+    let mut progress = Progress::start(recipe.name);
+    let mut ended = None;
+    // A build has no deadline of its own: a cold one on a small machine takes minutes,
+    // and the person sees it count.
+    while ended.is_none() {
+        crate::eventually::blocking(Duration::from_secs(1), || {
+            ended = child.try_wait().ok().flatten();
+            ended.is_some()
+        });
+        progress.tick();
+    }
+    progress.end();
+    if !ended.is_some_and(|status| status.success()) {
+        let _ = std::fs::remove_file(&temporary);
+        let text = std::fs::read_to_string(&log_path).unwrap_or_default();
+        let folder = module_folder(&recipe);
+        bail!(
+            "building {} failed; try again by hand: cd {} && CGO_ENABLED=0 go build {}\n{}",
+            recipe.name,
+            folder.display(),
+            recipe.package,
+            tail(&text, 20)
+        );
+    }
+    std::fs::rename(&temporary, &done)?;
+    Ok(())
+}
+
+/// A line that counts seconds: in place on a terminal, now and then elsewhere.
+struct Progress {
+    what: &'static str,
+    start: Instant,
+    said: Instant,
+}
+
+impl Progress {
+    fn start(what: &'static str) -> Self {
+        let now = Instant::now();
+        let progress = Self {
+            what,
+            start: now,
+            said: now,
+        };
+        progress.print("\n");
+        progress
+    }
+
+    fn tick(&mut self) {
+        if std::io::stderr().is_terminal() {
+            self.print("");
+        } else if self.said.elapsed() >= Duration::from_secs(15) {
+            self.said = Instant::now();
+            self.print("\n");
+        }
+    }
+
+    fn end(&self) {
+        self.print(" done\n");
+    }
+
+    fn print(&self, end: &str) {
+        let seconds = self.start.elapsed().as_secs();
+        let mut err = std::io::stderr().lock();
+        let (before, end) = match (err.is_terminal(), end) {
+            (true, "\n") => ("", ""),
+            (true, end) => ("\r", end),
+            (false, end) => ("", end),
+        };
+        let _ = write!(err, "{before}building {} … {seconds} s{end}", self.what);
+        let _ = err.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_part_has_pins_and_a_key_of_its_own_module() {
+        for recipe in recipes(Set::ControlPlane) {
+            assert!(module_folder(recipe).join("go.sum").is_file(), "{recipe:?}");
+            let one = key(recipe, "go1").unwrap();
+            assert_eq!(one, key(recipe, "go1").unwrap());
+            assert_ne!(one, key(recipe, "go2").unwrap());
+        }
+    }
+
+    #[test]
+    fn kubernetes_knows_its_version() {
+        let flags = flags(&CONTROL_PLANE[1]).unwrap().join(" ");
+        assert!(flags.contains("gitVersion=v1."), "{flags}");
+    }
+}

@@ -1,0 +1,205 @@
+//! The real `OpAMP` Supervisor with a real collector.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::eventually::{Look, eventually};
+use crate::manifests::{read_yaml, write_atomically};
+use crate::parts::Parts;
+use crate::process::{LogMark, Process};
+
+/// How long a supervisor may take to start its collector once and learn what it is.
+const BOOTSTRAP: Duration = Duration::from_mins(1);
+
+/// What a supervisor is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The URL of its `server` section.
+    pub endpoint: String,
+    /// The bearer token of its `server` section.
+    pub token: String,
+    /// Whether it takes connection settings.
+    pub accepts_settings: bool,
+    /// Non-identifying attributes of its description.
+    pub attributes: Vec<(String, String)>,
+}
+
+/// A supervisor; its storage outlives its process.
+#[derive(Debug)]
+pub struct Supervisor {
+    name: String,
+    binary: PathBuf,
+    folder: PathBuf,
+    log: PathBuf,
+    process: Process,
+    uid: String,
+}
+
+impl Supervisor {
+    /// Writes its files into `folder`, starts it and waits until it has an instance UID.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not get through its bootstrap.
+    pub async fn start(
+        name: &str,
+        parts: &Parts,
+        folder: &Path,
+        logs: &Path,
+        server_ca: &str,
+        options: &Options,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(folder.join("storage"))?;
+        let ca_file = folder.join("server-ca.pem");
+        write_atomically(&ca_file, server_ca)?;
+        let collector = folder.join("collector.yaml");
+        write_atomically(&collector, &serde_saphyr::to_string(&collector_config())?)?;
+        let executable = parts.path("otelcol")?;
+        let config = supervisor_config(folder, &ca_file, &collector, executable, options);
+        let config = serde_saphyr::to_string(&config)?;
+        write_atomically(&folder.join("supervisor.yaml"), &config)?;
+        let binary = parts.path("opampsupervisor")?.to_owned();
+        let log = logs.join(format!("{name}.log"));
+        let process = spawn(name, &binary, folder, &log)?;
+        let mut supervisor = Self {
+            name: name.to_owned(),
+            binary,
+            folder: folder.to_owned(),
+            log,
+            process,
+            uid: String::new(),
+        };
+        supervisor.uid = supervisor.wait_for_uid().await?;
+        Ok(supervisor)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its instance UID.
+    #[must_use]
+    pub fn uid(&self) -> &str {
+        &self.uid
+    }
+
+    /// Its log file.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The folder with its configuration and storage.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Kills it and its collector, without warning.
+    ///
+    /// # Errors
+    /// When the operating system does not give its exit status.
+    pub fn kill9(&mut self) -> Result<()> {
+        self.process.kill9().map(drop)
+    }
+
+    /// Starts it again on the same storage: the same agent, with its file's settings.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_again(&mut self) -> Result<()> {
+        self.process = spawn(&self.name, &self.binary, &self.folder, &self.log)?;
+        Ok(())
+    }
+
+    /// Waits for a line in its log.
+    ///
+    /// # Errors
+    /// When the deadline passes or it ends first.
+    pub async fn wait_for_log(
+        &mut self,
+        needle: &str,
+        mark: LogMark,
+        within: Duration,
+    ) -> Result<String> {
+        self.process.wait_for_log(needle, mark, within).await
+    }
+
+    async fn wait_for_uid(&mut self) -> Result<String> {
+        let file = self.folder.join("storage/persistent_state.yaml");
+        let what = format!("{} has an instance UID", self.name);
+        eventually(&what, BOOTSTRAP, || {
+            if self.process.has_ended() {
+                return Look::Never(format!("it ended; see {}", self.log.display()));
+            }
+            let state = read_yaml(&file);
+            let uid = state
+                .as_ref()
+                .and_then(|state| state["instance_id"].as_str());
+            Look::some(uid.map(str::to_owned), "no state file yet")
+        })
+        .await
+    }
+}
+
+fn spawn(name: &str, binary: &Path, folder: &Path, log: &Path) -> Result<Process> {
+    let mut command = Command::new(binary);
+    command
+        .arg("--config")
+        .arg(folder.join("supervisor.yaml"))
+        .current_dir(folder);
+    Process::spawn(name, command, log)
+}
+
+/// A collector that does nothing and listens nowhere.
+fn collector_config() -> Value {
+    json!({
+        "receivers": {"nop": {}},
+        "exporters": {"nop": {}},
+        "service": {
+            "telemetry": {"metrics": {"level": "none"}},
+            "pipelines": {"traces": {"receivers": ["nop"], "exporters": ["nop"]}},
+        },
+    })
+}
+
+fn supervisor_config(
+    folder: &Path,
+    ca_file: &Path,
+    collector: &Path,
+    executable: &Path,
+    options: &Options,
+) -> Value {
+    let attributes = options.attributes.iter().cloned();
+    let attributes: serde_json::Map<String, Value> = attributes
+        .map(|(name, value)| (name, Value::String(value)))
+        .collect();
+    json!({
+        "server": {
+            "endpoint": options.endpoint,
+            "headers": {"Authorization": format!("Bearer {}", options.token)},
+            "tls": {"ca_file": ca_file},
+        },
+        "capabilities": {
+            "accepts_opamp_connection_settings": options.accepts_settings,
+            "reports_heartbeat": true,
+            "reports_effective_config": true,
+            "reports_health": true,
+            "reports_own_metrics": false,
+        },
+        "storage": {"directory": folder.join("storage")},
+        "agent": {
+            "executable": executable,
+            "bootstrap_timeout": "50s",
+            "config_apply_timeout": "30s",
+            "config_files": [collector],
+            "description": {"non_identifying_attributes": attributes},
+        },
+        "telemetry": {"logs": {"level": "debug", "output_paths": ["stdout"]}},
+    })
+}

@@ -1,0 +1,166 @@
+//! What a message says, in the few values the tests ask for.
+
+use std::fmt;
+
+use opamp_wire::proto;
+
+use crate::pki::pem_fingerprint;
+
+/// A message of an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FromAgent {
+    /// The instance UID as a UUID in text.
+    pub uid: String,
+    /// The sequence number.
+    pub sequence: u64,
+    /// The capability bits.
+    pub capabilities: u64,
+    /// Whether it describes the agent (full state).
+    pub described: bool,
+    /// Whether the agent says goodbye.
+    pub disconnect: bool,
+}
+
+/// A message of the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToAgent {
+    /// The instance UID as a UUID in text.
+    pub uid: String,
+    /// The capability bits.
+    pub capabilities: u64,
+    /// The flags (1 asks for full state).
+    pub flags: u64,
+    /// The settings offered, if any.
+    pub offer: Option<Offer>,
+    /// Whether it carries a command.
+    pub command: bool,
+    /// The text of an error response.
+    pub error: Option<String>,
+}
+
+/// Offered connection settings; its `Debug` shows no secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Offer {
+    /// The wire hash in hex.
+    pub hash: String,
+    /// Whether an `opamp` section is there at all.
+    pub opamp: bool,
+    /// Where the agent shall connect.
+    pub endpoint: String,
+    /// All headers, values included.
+    pub headers: Vec<(String, String)>,
+    /// The certificate message.
+    pub certificate: Option<OfferedCertificate>,
+    /// Seconds between heartbeats.
+    pub heartbeat: u64,
+}
+
+/// The certificate message of an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferedCertificate {
+    /// SHA-256 over the leaf.
+    pub fingerprint: Option<String>,
+    /// Whether a private key comes with it.
+    pub key: bool,
+    /// The CA bundle as PEM.
+    pub ca: String,
+}
+
+impl Offer {
+    /// The value of an offered header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
+        self.headers
+            .iter()
+            .find(found)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The fingerprint of the offered client certificate.
+    #[must_use]
+    pub fn leaf(&self) -> Option<&str> {
+        self.certificate.as_ref()?.fingerprint.as_deref()
+    }
+}
+
+impl fmt::Debug for Offer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<&str> = self.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let leaf = self.leaf().map(|leaf| leaf.get(..8).unwrap_or(leaf));
+        write!(
+            f,
+            "offer {} to {} headers {names:?} certificate {leaf:?} heartbeat {} s",
+            self.hash.get(..8).unwrap_or(&self.hash),
+            self.endpoint,
+            self.heartbeat
+        )
+    }
+}
+
+/// Reads a message of an agent; `framed` when it came in a WebSocket message.
+pub(super) fn from_agent(bytes: &[u8], framed: bool) -> Result<FromAgent, String> {
+    let message: proto::AgentToServer = read(bytes, framed)?;
+    Ok(FromAgent {
+        uid: uid(&message.instance_uid),
+        sequence: message.sequence_num,
+        capabilities: message.capabilities,
+        described: message.agent_description.is_some(),
+        disconnect: message.agent_disconnect.is_some(),
+    })
+}
+
+/// Reads a message of the operator; `framed` when it came in a WebSocket message.
+pub(super) fn to_agent(bytes: &[u8], framed: bool) -> Result<ToAgent, String> {
+    let message: proto::ServerToAgent = read(bytes, framed)?;
+    Ok(ToAgent {
+        uid: uid(&message.instance_uid),
+        capabilities: message.capabilities,
+        flags: message.flags,
+        offer: message.connection_settings.map(offer),
+        command: message.command.is_some(),
+        error: message.error_response.map(|error| error.error_message),
+    })
+}
+
+fn read<M: prost::Message + Default>(bytes: &[u8], framed: bool) -> Result<M, String> {
+    // A message may or may not begin with the header 0; no protobuf field has number 0.
+    let body = match bytes {
+        [0, rest @ ..] if framed => rest,
+        all => all,
+    };
+    M::decode(body).map_err(|error| error.to_string())
+}
+
+fn offer(offers: proto::ConnectionSettingsOffers) -> Offer {
+    let hash = hex::encode(&offers.hash);
+    let present = offers.opamp.is_some();
+    let opamp = offers.opamp.unwrap_or_default();
+    let headers = opamp.headers.unwrap_or_default().headers;
+    Offer {
+        hash,
+        opamp: present,
+        endpoint: opamp.destination_endpoint,
+        headers: headers
+            .into_iter()
+            .map(|header| (header.key, header.value))
+            .collect(),
+        certificate: opamp.certificate.map(|certificate| OfferedCertificate {
+            fingerprint: pem_fingerprint(&certificate.cert),
+            key: !certificate.private_key.is_empty(),
+            ca: String::from_utf8_lossy(&certificate.ca_cert).into_owned(),
+        }),
+        heartbeat: opamp.heartbeat_interval_seconds,
+    }
+}
+
+/// 16 bytes as a UUID in text, anything else as plain hex.
+fn uid(bytes: &[u8]) -> String {
+    let text = hex::encode(bytes);
+    if bytes.len() != 16 {
+        return text;
+    }
+    let part = |from, to| text.get(from..to).unwrap_or_default();
+    let parts = [(0, 8), (8, 12), (12, 16), (16, 20), (20, 32)];
+    parts.map(|(from, to)| part(from, to)).join("-")
+}

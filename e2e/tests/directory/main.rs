@@ -1,0 +1,13 @@
+//! Directory tier: the real operator binary, the real Supervisor with a real
+//! collector, and the tap between them.  No cluster.
+//!
+//! Everything is judged from outside: the wire (the tap), the operator's state
+//! files and the processes' logs.
+
+mod broken;
+mod fleet;
+mod polling;
+mod restart;
+mod rotation;
+mod settings;
+mod steps;

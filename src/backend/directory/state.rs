@@ -1,0 +1,362 @@
+//! The state directory: what must outlive the process, as files that only the
+//! operator may read.
+
+use std::{
+    fs,
+    io::Write as _,
+    os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use opamp_operator_api::{
+    ProfileKey,
+    agent::{Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus, SettingsStatus},
+    v1alpha1::{OpAMPConnectionProfile, OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
+};
+use opamp_operator_core::{
+    fleet::{AgentRecord, Proved, SettingsState},
+    identity::{KeyRing, LedgerEntry, Recognition},
+};
+use opamp_wire::InstanceUid;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use super::super::Memory;
+
+/// Why the state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// A file or directory cannot be read or written.
+    #[error("{path} cannot be used: give the operator a --state directory of its own")]
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// From the system.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not what we wrote.
+    #[error("{0} is not readable: restore it, or remove it")]
+    Broken(PathBuf),
+    /// `HashKeyLost`.
+    #[error(
+        "HashKeyLost: {key} is missing while {entries} revisions are in the ledger; nothing is offered. \
+         Restore the file from a backup, or confirm that every agent may be offered its settings again by removing {ledger}"
+    )]
+    KeyLost {
+        /// Where the key should be.
+        key: PathBuf,
+        /// How many entries there are.
+        entries: usize,
+        /// What confirms.
+        ledger: PathBuf,
+    },
+    /// The system gives no randomness.
+    #[error("the system gives no random numbers for the key")]
+    Random,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct KeyFile {
+    /// Hexadecimal, 32 bytes each; the first signs, all verify.
+    keys: Vec<String>,
+}
+
+#[derive(Debug)]
+pub(super) struct State(PathBuf);
+
+impl State {
+    pub(super) fn open(root: PathBuf) -> Result<Self, StateError> {
+        for part in ["profiles", "agents", "ledger"] {
+            directory(&root.join(part))?;
+        }
+        Ok(Self(root))
+    }
+
+    pub(super) fn load(&self) -> Result<Memory, StateError> {
+        let ledger: Vec<LedgerEntry> = read_all(&self.0.join("ledger"))?;
+        let keys = self.keys(ledger.len())?;
+        let agents: Vec<OpAMPAgent> = read_all(&self.0.join("agents"))?;
+        Ok(Memory {
+            keys,
+            ledger,
+            agents: agents.into_iter().filter_map(to_record).collect(),
+        })
+    }
+
+    fn keys(&self, entries: usize) -> Result<KeyRing, StateError> {
+        let path = self.0.join("hash-key.yaml");
+        if path.exists() {
+            let file: KeyFile = read(&path)?;
+            let keys = file
+                .keys
+                .iter()
+                .map(|key| hex::decode(key).ok()?.try_into().ok());
+            let keys = keys
+                .collect::<Option<Vec<[u8; 32]>>>()
+                .and_then(KeyRing::new);
+            return keys.ok_or(StateError::Broken(path));
+        }
+        if entries > 0 {
+            return Err(StateError::KeyLost {
+                key: path,
+                entries,
+                ledger: self.0.join("ledger"),
+            });
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| StateError::Random)?;
+        write(
+            &path,
+            &KeyFile {
+                keys: vec![hex::encode(key)],
+            },
+        )?;
+        KeyRing::new(vec![key]).ok_or(StateError::Broken(path))
+    }
+
+    /// Generation and status to begin with: those of the last process, if the
+    /// spec is the same.
+    pub(super) fn profile(
+        &self,
+        key: &ProfileKey,
+        spec: Option<&Arc<OpAMPConnectionProfileSpec>>,
+    ) -> (i64, OpAMPConnectionProfileStatus) {
+        let path = self.profile_path(key);
+        let Ok(known) = read::<OpAMPConnectionProfile>(&path) else {
+            return (1, OpAMPConnectionProfileStatus::default());
+        };
+        let generation = known.metadata.generation.unwrap_or(1);
+        let same = spec.is_some_and(|spec| **spec == known.spec);
+        (
+            if same { generation } else { generation + 1 },
+            known.status.unwrap_or_default(),
+        )
+    }
+
+    pub(super) fn write_profile(
+        &self,
+        key: &ProfileKey,
+        generation: i64,
+        spec: Option<&OpAMPConnectionProfileSpec>,
+        status: OpAMPConnectionProfileStatus,
+    ) {
+        let path = self.profile_path(key);
+        // A spec that breaks the rules is not repeated; the last good one is.
+        let spec = spec
+            .cloned()
+            .or_else(|| read::<OpAMPConnectionProfile>(&path).ok().map(|p| p.spec));
+        let value = match spec {
+            Some(spec) => {
+                let mut profile = OpAMPConnectionProfile::new(&key.name, spec);
+                profile.metadata.namespace = Some(key.namespace.clone());
+                profile.metadata.generation = Some(generation);
+                profile.status = Some(status);
+                serde_json::to_value(profile)
+            }
+            None => Ok(serde_json::json!({
+                "apiVersion": opamp_operator_api::API_VERSION,
+                "kind": "OpAMPConnectionProfile",
+                "metadata": {"name": key.name, "namespace": key.namespace, "generation": generation},
+                "status": status,
+            })),
+        };
+        log(value
+            .map_err(|_| StateError::Broken(path.clone()))
+            .and_then(|value| write(&path, &value)));
+    }
+
+    pub(super) fn write_agent(&self, record: &AgentRecord) {
+        let Some(agent) = to_agent(record) else {
+            return;
+        };
+        let directory = self.0.join("agents").join(&record.namespace);
+        log(write(
+            &directory.join(format!("{}.yaml", record.uid)),
+            &agent,
+        ));
+    }
+
+    pub(super) fn write_entry(&self, entry: &LedgerEntry) -> Result<(), StateError> {
+        write(&self.entry_path(entry), entry)
+    }
+
+    pub(super) fn forget(&self, entry: &LedgerEntry) {
+        let path = self.entry_path(entry);
+        log(fs::remove_file(&path).map_err(|source| StateError::Io { path, source }));
+    }
+
+    fn profile_path(&self, key: &ProfileKey) -> PathBuf {
+        self.0
+            .join("profiles")
+            .join(&key.namespace)
+            .join(format!("{}.yaml", key.name))
+    }
+
+    fn entry_path(&self, entry: &LedgerEntry) -> PathBuf {
+        let name = format!(
+            "{}.{}.{}.yaml",
+            entry.profile.namespace, entry.profile.name, entry.number
+        );
+        self.0.join("ledger").join(name)
+    }
+}
+
+fn log(result: Result<(), StateError>) {
+    if let Err(error) = result {
+        let source = std::error::Error::source(&error)
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(%error, source, "state was not written");
+    }
+}
+
+fn directory(path: &Path) -> Result<(), StateError> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Whole or not at all: a temporary file, synced and renamed.
+fn write(path: &Path, value: &impl Serialize) -> Result<(), StateError> {
+    let io = |source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(parent) = path.parent() {
+        directory(parent)?;
+    }
+    let text = serde_saphyr::to_string(value).map_err(|_| StateError::Broken(path.to_owned()))?;
+    let temporary = path.with_extension("tmp");
+    let mut options = fs::OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&temporary)
+        .map_err(io)?;
+    file.write_all(text.as_bytes()).map_err(io)?;
+    file.sync_all().map_err(io)?;
+    fs::rename(&temporary, path).map_err(io)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<T, StateError> {
+    let text = fs::read_to_string(path).map_err(|source| StateError::Io {
+        path: path.to_owned(),
+        source,
+    })?;
+    serde_saphyr::from_str(&text).map_err(|_| StateError::Broken(path.to_owned()))
+}
+
+/// All files of a directory and the directories in it.
+fn read_all<T: DeserializeOwned>(root: &Path) -> Result<Vec<T>, StateError> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(root).map_err(|source| StateError::Io {
+        path: root.to_owned(),
+        source,
+    })?;
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if path.is_dir() {
+            found.extend(read_all(&path)?);
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
+            found.push(read(&path)?);
+        }
+    }
+    Ok(found)
+}
+
+fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
+    let mut agent = OpAMPAgent::new(&record.uid.to_string(), record.binding.as_ref()?);
+    let proved = record.proved.as_ref();
+    let offered = record
+        .last_offer
+        .as_ref()
+        .map(|(revision, _)| revision.number);
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    agent.status = Some(OpAMPAgentStatus {
+        profile: record.profile.clone(),
+        connected: record.connected.is_some(),
+        transport: record.connected,
+        settings: Some(SettingsStatus {
+            revision: match record.state {
+                SettingsState::Applied => proved.map(|proved| signed(proved.number)),
+                _ => offered.map(signed),
+            },
+            state: record.state,
+            evidence: match record.state {
+                SettingsState::Applied => proved.map(|proved| proved.evidence).unwrap_or_default(),
+                _ => Evidence::None,
+            },
+            last_transition_time: Time(record.since),
+        }),
+        offered: record
+            .offered
+            .iter()
+            .map(|r| OfferedRevision {
+                profile: r.profile.clone(),
+                revision: signed(r.number),
+            })
+            .collect(),
+    });
+    Some(agent)
+}
+
+fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
+    let uid: InstanceUid = agent.spec.instance_uid.parse().ok()?;
+    let binding = agent.identity();
+    let status = agent.status.unwrap_or_default();
+    let settings = status.settings.as_ref();
+    let since = settings.map_or(jiff::Timestamp::UNIX_EPOCH, |s| s.last_transition_time.0);
+    let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
+    let applied =
+        settings.filter(|s| s.state == SettingsState::Applied && s.evidence != Evidence::None);
+    let proved = applied
+        .zip(status.profile.clone())
+        .and_then(|(settings, profile)| {
+            let number = unsigned(settings.revision?);
+            Some(Proved {
+                profile,
+                number,
+                evidence: settings.evidence,
+                at: since,
+            })
+        });
+    Some(AgentRecord {
+        uid,
+        namespace: agent.metadata.namespace,
+        binding: Some(binding),
+        attributes: None,
+        profile: status.profile,
+        connected: None,
+        capable: false,
+        receives: false,
+        // Whatever was on its way, nobody waits for it any more.
+        state: if proved.is_some() {
+            SettingsState::Applied
+        } else {
+            SettingsState::Pending
+        },
+        proved,
+        last_offer: None,
+        offered: status
+            .offered
+            .into_iter()
+            .map(|o| Recognition {
+                profile: o.profile,
+                number: unsigned(o.revision),
+            })
+            .collect(),
+        since,
+        last_contact: since,
+    })
+}

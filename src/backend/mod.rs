@@ -1,0 +1,108 @@
+//! The two ends of the pipe: observations in, reports out. `directory` reads
+//! YAML files; everything between is the same for any backend.
+
+pub mod directory;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use opamp_operator_api::{
+    ObjectRef, ProfileKey,
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
+};
+use opamp_operator_core::{
+    catalog::Stored,
+    fleet::AgentRecord,
+    identity::{KeyRing, LedgerEntry},
+    offer::Observed,
+};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What a backend saw.
+#[derive(Debug)]
+pub enum Observation {
+    /// A profile appeared, changed or (`None`) went away.
+    Profile(ProfileKey, Option<Box<Stored>>),
+    /// A wanted object appeared, changed or went away.
+    Object(ObjectRef, Observed),
+    /// All profiles have been seen once.
+    Synced,
+}
+
+/// What a backend is to write.
+#[derive(Debug)]
+pub enum Report {
+    /// The status of a profile.
+    Profile {
+        /// Whose.
+        key: ProfileKey,
+        /// `metadata.generation`.
+        generation: i64,
+        /// None if it breaks the CRD's rules.
+        spec: Option<Arc<OpAMPConnectionProfileSpec>>,
+        /// The newest.
+        status: Box<OpAMPConnectionProfileStatus>,
+    },
+    /// What is known of an agent.
+    Agent(Box<AgentRecord>),
+    /// A ledger entry; answered when it is stored, since nothing is published
+    /// before.
+    Ledger(Box<LedgerEntry>, oneshot::Sender<Result<(), String>>),
+    /// Ledger entries that nobody needs any more.
+    Forget(Vec<LedgerEntry>),
+}
+
+/// What an earlier process left.
+#[derive(Debug)]
+pub struct Memory {
+    /// The key of markers and digests.
+    pub keys: KeyRing,
+    /// What was published.
+    pub ledger: Vec<LedgerEntry>,
+    /// Who was seen.
+    pub agents: Vec<AgentRecord>,
+}
+
+/// The controller's end of the pipe.
+#[derive(Debug)]
+pub struct Port {
+    /// What the backend sees.
+    pub observations: mpsc::Receiver<Observation>,
+    /// What it should watch.
+    pub wanted: watch::Sender<BTreeSet<ObjectRef>>,
+    /// What it should write.
+    pub reports: mpsc::Sender<Report>,
+}
+
+/// The backend's end of the pipe.
+#[derive(Debug)]
+pub struct Plug {
+    /// To the controller.
+    pub observations: mpsc::Sender<Observation>,
+    /// From the controller.
+    pub wanted: watch::Receiver<BTreeSet<ObjectRef>>,
+    /// From the controller.
+    pub reports: mpsc::Receiver<Report>,
+}
+
+/// Enough for a burst; beyond that the faster side waits.
+const QUEUE: usize = 1024;
+
+/// A pipe.
+#[must_use]
+pub fn pipe() -> (Port, Plug) {
+    let (observed, observations) = mpsc::channel(QUEUE);
+    let (wanted, wants) = watch::channel(BTreeSet::new());
+    let (reports, reported) = mpsc::channel(QUEUE);
+    (
+        Port {
+            observations,
+            wanted,
+            reports,
+        },
+        Plug {
+            observations: observed,
+            wanted: wants,
+            reports: reported,
+        },
+    )
+}

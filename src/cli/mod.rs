@@ -1,0 +1,77 @@
+//! The command line.
+
+use std::{io::Write as _, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+use crate::{
+    app,
+    config::Config,
+    crd,
+    telemetry::{self, LogFormat},
+};
+
+/// Keeps `OpAMP` agents connected while credentials rotate and endpoints move.
+#[derive(Debug, Parser)]
+#[command(name = "opamp-operator", version)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serves agents.
+    Run(Run),
+    /// Prints the `CustomResourceDefinition`.
+    Crd,
+}
+
+#[derive(Debug, clap::Args)]
+struct Run {
+    /// The configuration: a file with `kind: OperatorConfiguration`.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+    /// A directory with profiles, Secrets and `ConfigMaps` as YAML.
+    #[arg(long, value_name = "DIR")]
+    manifests: PathBuf,
+    /// Where statuses, agents, ledger and key are kept.
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Form of log lines.
+    #[arg(
+        long,
+        env = "OPAMP_OPERATOR_LOG_FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
+    log_format: LogFormat,
+    /// A level, or a list of `target=level`.
+    #[arg(long, env = "OPAMP_OPERATOR_LOG", default_value = "info")]
+    log: String,
+}
+
+impl Cli {
+    /// Does what was asked for.
+    ///
+    /// # Errors
+    /// With what went wrong.
+    pub fn execute(self) -> anyhow::Result<()> {
+        match self.command {
+            Command::Crd => {
+                std::io::stdout().write_all(crd::profile_crd_yaml().as_bytes())?;
+                Ok(())
+            }
+            Command::Run(run) => {
+                telemetry::start(run.log_format, &run.log)?;
+                let config = Config::read(&run.config)?;
+                let runtime = tokio::runtime::Builder::new_multi_thread()
+                    .enable_all()
+                    .build()
+                    .context("the runtime cannot be started")?;
+                runtime.block_on(app::run(config, run.manifests, run.state))
+            }
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What agents should have: one watch per namespace for the candidates, one
+//! per profile for its target, since the two change at different rates. An
+//! agent waits for its own only.
+
+use std::{collections::HashMap, sync::Arc};
+
+use opamp_operator_api::ProfileKey;
+use opamp_operator_core::catalog::{Candidate, Candidates, Target, candidates};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+type Watched<T> = watch::Sender<Option<Arc<T>>>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct OfferBook(Mutex<Pages>);
+
+#[derive(Debug, Default)]
+struct Pages {
+    /// None before the first sync.
+    all: Option<Vec<Candidate>>,
+    candidates: HashMap<String, Watched<Candidates>>,
+    targets: HashMap<ProfileKey, Watched<Target>>,
+}
+
+impl OfferBook {
+    /// The candidates of a namespace; none while they are not known yet.
+    #[must_use]
+    pub fn candidates(&self, namespace: &str) -> watch::Receiver<Option<Arc<Candidates>>> {
+        let mut pages = self.0.lock();
+        if let Some(known) = pages.candidates.get(namespace) {
+            return known.subscribe();
+        }
+        let now = pages
+            .all
+            .as_ref()
+            .map(|all| Arc::new(candidates(namespace, all.iter())));
+        let sender = watch::Sender::new(now);
+        let receiver = sender.subscribe();
+        pages.candidates.insert(namespace.to_owned(), sender);
+        receiver
+    }
+
+    /// The target of a profile; none while it has none.
+    #[must_use]
+    pub fn target(&self, profile: &ProfileKey) -> watch::Receiver<Option<Arc<Target>>> {
+        let mut pages = self.0.lock();
+        pages
+            .targets
+            .entry(profile.clone())
+            .or_insert_with(|| watch::Sender::new(None))
+            .subscribe()
+    }
+
+    /// Replaces all candidates; wakes only the namespaces for which they differ.
+    pub fn publish_candidates(&self, all: Vec<Candidate>) {
+        let mut pages = self.0.lock();
+        for (namespace, sender) in &pages.candidates {
+            let next = candidates(namespace, all.iter());
+            sender.send_if_modified(|known| {
+                let differs = known.as_deref() != Some(&next);
+                if differs {
+                    *known = Some(Arc::new(next));
+                }
+                differs
+            });
+        }
+        pages.all = Some(all);
+        // Nobody listens and nothing is lost: it is computed anew when asked.
+        pages
+            .candidates
+            .retain(|_, sender| sender.receiver_count() > 0);
+    }
+
+    /// Replaces a profile's target; wakes its agents only if it differs.
+    pub fn publish_target(&self, profile: &ProfileKey, target: Option<Target>) {
+        let mut pages = self.0.lock();
+        let sender = pages
+            .targets
+            .entry(profile.clone())
+            .or_insert_with(|| watch::Sender::new(None));
+        sender.send_if_modified(|known| {
+            let differs = known.as_deref() != target.as_ref();
+            if differs {
+                *known = target.map(Arc::new);
+            }
+            differs
+        });
+        pages
+            .targets
+            .retain(|_, sender| sender.borrow().is_some() || sender.receiver_count() > 0);
+    }
+}

@@ -1,0 +1,72 @@
+//! Where `controller` and `server` meet: channels and locks, no decision.
+
+mod book;
+mod roster;
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use opamp_operator_core::{Now, identity::Trust};
+use tokio::{sync::watch, time::Instant};
+
+pub use book::OfferBook;
+pub use roster::{Dirty, Roster, SharedAgent};
+
+/// The only clock of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// Starts counting uptime.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// This moment.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        Now {
+            wall: Timestamp::now(),
+            uptime: self.0.elapsed(),
+        }
+    }
+
+    /// The moment at which `uptime` will be reached.
+    #[must_use]
+    pub fn instant(&self, uptime: Duration) -> Instant {
+        self.0 + uptime
+    }
+}
+
+/// All that is shared between the two sides.
+#[derive(Debug)]
+pub struct Hub {
+    /// The clock.
+    pub clock: Clock,
+    /// What agents should have.
+    pub book: OfferBook,
+    /// Who is who; none until everything that could judge has been read once.
+    pub trust: watch::Sender<Option<Arc<Trust>>>,
+    /// The serving key pair; none until there is a usable one.
+    pub serving: watch::Sender<Option<Arc<rustls::sign::CertifiedKey>>>,
+    /// The agents.
+    pub roster: Roster,
+    /// How long a process without memory of an agent waits before it offers.
+    pub hold: Duration,
+}
+
+impl Hub {
+    /// An empty hub.
+    #[must_use]
+    pub fn new(max_agents: usize, hold: Duration) -> Self {
+        Self {
+            clock: Clock::start(),
+            book: OfferBook::default(),
+            trust: watch::Sender::new(None),
+            serving: watch::Sender::new(None),
+            roster: Roster::new(max_agents),
+            hold,
+        }
+    }
+}

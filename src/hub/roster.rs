@@ -1,0 +1,226 @@
+//! The agents, each behind its own lock, and what changed of them.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use opamp_operator_api::ProfileKey;
+use opamp_operator_core::{
+    Now,
+    fleet::{Agent, AgentRecord, LinkId, Transition},
+    identity::Verdict,
+};
+use opamp_wire::InstanceUid;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// An agent that others may hold.
+pub type SharedAgent = Arc<Mutex<Agent>>;
+
+/// What changed since it was last asked.
+#[derive(Debug, Default)]
+pub struct Dirty {
+    /// Profiles whose agents changed.
+    pub profiles: BTreeSet<ProfileKey>,
+    /// Agents that changed.
+    pub agents: BTreeSet<(InstanceUid, String)>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Roster {
+    agents: Mutex<HashMap<InstanceUid, Vec<SharedAgent>>>,
+    max_agents: usize,
+    next_link: AtomicU64,
+    dirty: Mutex<Dirty>,
+    notify: Notify,
+}
+
+impl Roster {
+    /// An empty roster that takes at most `max_agents`.
+    #[must_use]
+    pub fn new(max_agents: usize) -> Self {
+        Self {
+            agents: Mutex::default(),
+            max_agents,
+            next_link: AtomicU64::new(1),
+            dirty: Mutex::default(),
+            notify: Notify::new(),
+        }
+    }
+
+    /// A number for a new link.
+    #[must_use]
+    pub fn link_id(&self) -> LinkId {
+        LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Takes over what an earlier process knew.
+    pub fn restore(&self, record: AgentRecord, now: Now) {
+        let agent = Arc::new(Mutex::new(Agent::restore(record, now)));
+        let uid = agent.lock().uid();
+        self.agents.lock().entry(uid).or_default().push(agent);
+    }
+
+    /// The agent for which a link with this verdict speaks under `uid`: in the
+    /// home namespace of its primary identity, or the one that was offered
+    /// what it shows, or else a new one. None when the roster is full.
+    #[must_use]
+    pub fn find(&self, uid: InstanceUid, verdict: &Verdict, now: Now) -> Option<SharedAgent> {
+        let primary = verdict
+            .primary
+            .as_ref()
+            .map(|identity| identity.namespace.as_str());
+        let mut agents = self.agents.lock();
+        let total = agents.len();
+        let known = agents.get(&uid).map(Vec::as_slice).unwrap_or_default();
+        let at_home = known
+            .iter()
+            .find(|agent| Some(agent.lock().namespace()) == primary);
+        let offered = || {
+            known
+                .iter()
+                .find(|agent| agent.lock().was_offered(verdict.recognised.iter()))
+        };
+        if let Some(agent) = at_home.or_else(offered) {
+            return Some(Arc::clone(agent));
+        }
+        let recognised = verdict
+            .recognised
+            .first()
+            .map(|r| r.profile.namespace.as_str());
+        let namespace = primary.or(recognised)?;
+        if total >= self.max_agents {
+            return None;
+        }
+        let agent = Arc::new(Mutex::new(Agent::new(uid, namespace, now)));
+        agents.entry(uid).or_default().push(Arc::clone(&agent));
+        Some(agent)
+    }
+
+    /// The agents of a profile, as values.
+    #[must_use]
+    pub fn records(&self, profile: &ProfileKey) -> Vec<AgentRecord> {
+        let of_profile = |agent: &SharedAgent| {
+            let agent = agent.lock();
+            (agent.profile() == Some(profile)).then(|| agent.record())
+        };
+        self.all().iter().filter_map(of_profile).collect()
+    }
+
+    /// One agent, as a value.
+    #[must_use]
+    pub fn record(&self, uid: InstanceUid, namespace: &str) -> Option<AgentRecord> {
+        let agents = self.agents.lock();
+        let found = agents
+            .get(&uid)?
+            .iter()
+            .find(|agent| agent.lock().namespace() == namespace)?;
+        let record = found.lock().record();
+        Some(record)
+    }
+
+    /// Lets time pass for agents whose links have no task of their own.
+    pub fn tick(&self, poll_interval: Duration, now: Now) {
+        for agent in self.all() {
+            let mut agent = agent.lock();
+            let step = agent.tick(poll_interval, now);
+            self.note(&agent, &step.transitions);
+        }
+    }
+
+    /// Accounts for changes of an agent: log, dirty marks. Nothing else does.
+    pub fn note(&self, agent: &Agent, transitions: &[Transition]) {
+        if transitions.is_empty() {
+            return;
+        }
+        for transition in transitions {
+            log(agent, transition);
+        }
+        let mut dirty = self.dirty.lock();
+        dirty.profiles.extend(agent.profile().cloned());
+        for transition in transitions {
+            if let Transition::Offered { profile, .. } = transition {
+                dirty.profiles.insert(profile.clone());
+            }
+        }
+        dirty
+            .agents
+            .insert((agent.uid(), agent.namespace().to_owned()));
+        drop(dirty);
+        self.notify.notify_one();
+    }
+
+    /// A profile lost an agent to another one.
+    pub fn mark(&self, profile: &ProfileKey) {
+        self.dirty.lock().profiles.insert(profile.clone());
+        self.notify.notify_one();
+    }
+
+    /// Waits until something changed. Cancel safe.
+    pub async fn changed(&self) {
+        self.notify.notified().await;
+    }
+
+    /// What changed since the last call.
+    #[must_use]
+    pub fn take_dirty(&self) -> Dirty {
+        std::mem::take(&mut self.dirty.lock())
+    }
+
+    fn all(&self) -> Vec<SharedAgent> {
+        self.agents.lock().values().flatten().cloned().collect()
+    }
+}
+
+/// One line per change of state.
+fn log(agent: &Agent, transition: &Transition) {
+    let (uid, namespace) = (agent.uid(), agent.namespace());
+    let profile = agent.profile().map(ToString::to_string).unwrap_or_default();
+    match transition {
+        Transition::Connected(transport) => {
+            tracing::info!(agent = %uid, namespace, ?transport, "agent connected");
+        }
+        Transition::Disconnected => tracing::info!(agent = %uid, namespace, "agent disconnected"),
+        Transition::Profile(_) => {
+            tracing::info!(agent = %uid, namespace, profile, "profile chosen");
+        }
+        Transition::Capable(capable) => {
+            tracing::info!(agent = %uid, namespace, capable, "agent takes connection settings, or not");
+        }
+        Transition::Offered {
+            profile,
+            number,
+            marker,
+            retry,
+        } => {
+            tracing::info!(agent = %uid, namespace, %profile, revision = number, marker = marker.short(), retry, "settings offered");
+        }
+        Transition::Proved(proved) => {
+            tracing::info!(agent = %uid, namespace, profile = %proved.profile, revision = proved.number, evidence = ?proved.evidence, "agent runs revision");
+        }
+        Transition::LostSettings => {
+            tracing::info!(agent = %uid, namespace, profile, "agent came back without its settings");
+        }
+        Transition::Switching => {
+            tracing::info!(agent = %uid, namespace, profile, "agent left after an offer and is expected back");
+        }
+        Transition::Lost => {
+            tracing::warn!(agent = %uid, namespace, profile, "agent did not come back after an offer");
+        }
+        Transition::Failed(message) => {
+            tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings");
+        }
+        Transition::HeldBack(why) => {
+            tracing::warn!(agent = %uid, namespace, profile, ?why, "offer held back");
+        }
+        Transition::AwaitingProof => {
+            tracing::warn!(agent = %uid, namespace, profile, "agent must prove who it is before it is offered settings");
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Plain HTTP: one message a request. The link is the sequence of polls that
+//! show the same credentials and the same marker.
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use http_body_util::{BodyExt as _, Limited};
+use opamp_operator_core::{
+    fleet::{LinkId, Transport},
+    identity::{Presented, Verdict},
+};
+use opamp_wire::{
+    BodyError, Encoding, InstanceUid, Message as _, decompress, gzip, proto::AgentToServer,
+};
+use tokio::time::timeout;
+
+use super::{
+    authenticate::unavailable,
+    exchange::{Denied, attach, bad_request, exchange as answer},
+    listen::Shared,
+};
+use crate::hub::Hub;
+
+const INSTANCE_UID_HEADER: &str = "opamp-instance-uid";
+/// Smaller answers do not get smaller.
+const COMPRESS_ABOVE: usize = 512;
+
+/// Serves one poll.
+pub(super) async fn exchange(
+    shared: &Shared,
+    request: Request,
+    presented: &Presented,
+    verdict: &Verdict,
+) -> Response {
+    let (parts, body) = request.into_parts();
+    let message = match read(shared, &parts.headers, body).await {
+        Ok(message) => message,
+        Err(refusal) => return *refusal,
+    };
+    let gzips = accepts_gzip(&parts.headers);
+    let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
+        let reply = bad_request(InstanceUid::NIL, "`instance_uid` must be 16 bytes");
+        return respond(&reply.to_body(), gzips);
+    };
+    let named = parts
+        .headers
+        .get(INSTANCE_UID_HEADER)
+        .and_then(|value| value.to_str().ok());
+    if named.is_some_and(|named| named.parse::<InstanceUid>().ok() != Some(uid)) {
+        return bad(
+            StatusCode::BAD_REQUEST,
+            "OpAMP-Instance-UID contradicts `instance_uid` of the message\n",
+        );
+    }
+    let hub = &shared.hub;
+    match link(hub, uid, presented, verdict, &message) {
+        Ok((agent, id)) => {
+            let (reply, _) = answer(hub, &agent, id, &message);
+            if message.agent_disconnect.is_some() {
+                let mut agent = agent.lock();
+                let step = agent.detach(id, hub.clock.now());
+                hub.roster.note(&agent, &step.transitions);
+            }
+            respond(&reply.to_body(), gzips)
+        }
+        Err(Denied::Foreign) => bad(
+            StatusCode::FORBIDDEN,
+            "this instance UID belongs to another identity\n",
+        ),
+        Err(Denied::Full) => unavailable("the server takes no more agents"),
+    }
+}
+
+/// The link that this poll continues, or a new one: a restarted sequence,
+/// other credentials or another marker begin a new link.
+fn link(
+    hub: &Hub,
+    uid: InstanceUid,
+    presented: &Presented,
+    verdict: &Verdict,
+    message: &AgentToServer,
+) -> Result<(crate::hub::SharedAgent, LinkId), Denied> {
+    let now = hub.clock.now();
+    let shared = hub.roster.find(uid, verdict, now).ok_or(Denied::Full)?;
+    let agent = shared.lock();
+    let restarted = message.sequence_num <= 1 && message.agent_description.is_some();
+    let polls = |transport| transport == Transport::Http;
+    let same = agent
+        .links()
+        .iter()
+        .find(|l| polls(l.transport) && l.presented == *presented && !restarted);
+    if let Some(id) = same.map(|link| link.id) {
+        drop(agent);
+        return Ok((shared, id));
+    }
+    let old: Vec<_> = agent
+        .links()
+        .iter()
+        .filter(|l| polls(l.transport))
+        .map(|l| l.id)
+        .collect();
+    drop(agent);
+    let (shared, id) = attach(hub, uid, Transport::Http, presented, verdict)?;
+    // The new one first: an agent that changes links was never gone.
+    for old in old {
+        let mut agent = shared.lock();
+        let step = agent.detach(old, now);
+        hub.roster.note(&agent, &step.transitions);
+    }
+    Ok((shared, id))
+}
+
+async fn read(
+    shared: &Shared,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<AgentToServer, Box<Response>> {
+    let limit = shared.limits.message_bytes;
+    let encoding = headers
+        .get(header::CONTENT_ENCODING)
+        .map(|value| value.to_str().unwrap_or("?"));
+    let encoding = encoding
+        .map_or(Ok(Encoding::Identity), Encoding::parse)
+        .map_err(|error| Box::new(refuse(error)))?;
+    let body = timeout(
+        shared.limits.first_message(),
+        Limited::new(body, limit).collect(),
+    )
+    .await;
+    let body = match body {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
+            return Err(Box::new(too_large()));
+        }
+        Ok(Err(_)) => {
+            return Err(Box::new(bad(
+                StatusCode::BAD_REQUEST,
+                "the body ended early\n",
+            )));
+        }
+        Err(_) => {
+            return Err(Box::new(bad(
+                StatusCode::REQUEST_TIMEOUT,
+                "the body took too long\n",
+            )));
+        }
+    };
+    let body = decompress(encoding, &body, limit).map_err(|error| Box::new(refuse(error)))?;
+    AgentToServer::decode(body).map_err(|_| {
+        Box::new(bad(
+            StatusCode::BAD_REQUEST,
+            "the body is not an OpAMP AgentToServer message\n",
+        ))
+    })
+}
+
+fn refuse(error: BodyError) -> Response {
+    match error {
+        BodyError::TooLarge { .. } => too_large(),
+        BodyError::Encoding => bad(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Content-Encoding must be gzip or identity\n",
+        ),
+        BodyError::Gzip => bad(
+            StatusCode::BAD_REQUEST,
+            "the body is not what its Content-Encoding says\n",
+        ),
+    }
+}
+
+fn too_large() -> Response {
+    bad(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the message is larger than this server takes\n",
+    )
+}
+
+fn bad(status: StatusCode, text: &'static str) -> Response {
+    (status, text).into_response()
+}
+
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let value = headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|value| value.to_str().ok());
+    value.is_some_and(|value| {
+        value.split(',').any(|item| {
+            let mut parts = item.split(';').map(str::trim);
+            parts.next() == Some("gzip") && !parts.any(|q| q == "q=0" || q == "q=0.0")
+        })
+    })
+}
+
+fn respond(body: &bytes::Bytes, gzips: bool) -> Response {
+    let content_type = (header::CONTENT_TYPE, "application/x-protobuf");
+    if gzips && body.len() > COMPRESS_ABOVE {
+        let encoding = (header::CONTENT_ENCODING, "gzip");
+        return ([content_type, encoding], gzip(body)).into_response();
+    }
+    ([content_type], body.clone()).into_response()
+}
