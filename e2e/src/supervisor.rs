@@ -1,7 +1,9 @@
 //! The real `OpAMP` Supervisor with a real collector.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -156,6 +158,24 @@ fn spawn(name: &str, binary: &Path, folder: &Path, log: &Path) -> Result<Process
     Process::spawn(name, command, log)
 }
 
+/// A port below the range from which the system gives out ports, and which no
+/// other caller of this process gets.
+fn own_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 15_000;
+    const COUNT: u16 = 10_000;
+    // Processes that run at the same time begin at different places.
+    let start = u16::try_from(std::process::id() % u32::from(COUNT / 100)).unwrap_or(0) * 100;
+    for _ in 0..COUNT {
+        let offset = NEXT.fetch_add(1, Ordering::Relaxed);
+        let port = FIRST + start.wrapping_add(offset) % COUNT;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    FIRST
+}
+
 /// A collector that does nothing and listens nowhere.
 fn collector_config() -> Value {
     json!({
@@ -195,6 +215,9 @@ fn supervisor_config(
         "storage": {"directory": folder.join("storage")},
         "agent": {
             "executable": executable,
+            // Left alone it takes a port that was free a moment ago, and two
+            // supervisors that start together may take the same.
+            "opamp_server_port": own_port(),
             "bootstrap_timeout": "50s",
             "config_apply_timeout": "30s",
             "config_files": [collector],

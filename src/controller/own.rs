@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use opamp_operator_api::ObjectRef;
 use opamp_operator_core::{
-    catalog::authenticator,
+    catalog::{AuthenticatorSource, authenticator},
     identity::Trust,
     offer::{Object, Observed, Serving},
 };
@@ -58,8 +58,7 @@ impl Controller {
         }
     }
 
-    /// A certificate that agents could not verify any more must not go into
-    /// use before they have the new trust (design: 'would it lock them out?').
+    /// Reads and checks the pair; nothing unusable ever goes into use.
     fn load_serving(&self, object: &Object) -> Result<(Serving, CertifiedKey), String> {
         let part = |key: &str| {
             object
@@ -82,8 +81,8 @@ impl Controller {
     /// Builds trust anew from objects and ledger.
     pub(super) fn publish_trust(&mut self) {
         let now = self.hub.clock.now();
-        let build = |source| {
-            let observed = self.catalog.object(&source_object(source));
+        let build = |source: &AuthenticatorSource| {
+            let observed = self.catalog.object(&source.object);
             let (authenticator, problem) = authenticator(source, observed, now);
             if let Some(problem) = problem {
                 tracing::warn!(
@@ -101,8 +100,4 @@ impl Controller {
             self.ready.send_replace(self.serving.is_some());
         }
     }
-}
-
-fn source_object(source: &opamp_operator_core::catalog::AuthenticatorSource) -> ObjectRef {
-    source.object.clone()
 }

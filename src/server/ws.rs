@@ -67,6 +67,9 @@ pub(super) fn upgrade(
 /// Why a session ends, as a Close code and text; none if the peer closed.
 type Close = Option<(u16, &'static str)>;
 
+/// The answer to an agent that takes its leave.
+const GOOD_BYE: Close = Some((close_code::NORMAL, ""));
+
 struct Session {
     socket: WebSocket,
     presented: Presented,
@@ -147,7 +150,7 @@ impl Session {
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return None,
             Some(Ok(Message::Close(_))) => {
                 // Answered by the library while it is polled on; see `close`.
-                return Some(None);
+                return Some(GOOD_BYE);
             }
             Some(Err(error)) => return Some(error_close(&error)),
         };
@@ -182,7 +185,7 @@ impl Session {
         if !self.send(Message::Binary(reply.to_frame())).await {
             return Some(None);
         }
-        message.agent_disconnect.is_some().then_some(None)
+        message.agent_disconnect.is_some().then_some(GOOD_BYE)
     }
 
     /// A second instance on one connection: a gateway. It is answered; nobody

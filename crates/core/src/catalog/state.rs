@@ -119,6 +119,7 @@ impl Catalog {
     /// An object was observed. Content that is the same is no change.
     pub fn set_object(&mut self, object: &ObjectRef, observed: Observed, now: Now) -> bool {
         let known = self.objects.entry(object.clone()).or_default();
+        let first = *known == Observed::Pending;
         let changed = *known != observed;
         *known = observed;
         if !changed {
@@ -130,10 +131,13 @@ impl Catalog {
                 .spec()
                 .is_some_and(|spec| references(&key.namespace, spec).contains(object));
             if names {
-                state.last_change = match object.kind {
-                    ObjectKind::Secret => RevisionCause::SecretChanged,
-                    ObjectKind::ConfigMap => RevisionCause::ConfigMapChanged,
-                };
+                // What is read for the first time did not change.
+                if !first {
+                    state.last_change = match object.kind {
+                        ObjectKind::Secret => RevisionCause::SecretChanged,
+                        ObjectKind::ConfigMap => RevisionCause::ConfigMapChanged,
+                    };
+                }
                 state.touch(due);
             }
         }

@@ -1,0 +1,175 @@
+//! One agent, its connections and what it should have.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use opamp_operator_api::values::{Identity, IdentityMethod};
+use opamp_operator_core::{
+    catalog::{Bound, Target},
+    fleet::{Agent, AgentRecord, Link, LinkId, Step, Transition, Transport, Wish},
+    identity::{Presented, Trust, Verdict},
+    offer::Revision,
+};
+use opamp_wire::{
+    AgentCapabilities, InstanceUid, Reply,
+    proto::{
+        AgentDescription, AgentToServer, ConnectionSettingsStatus, ConnectionSettingsStatuses,
+    },
+};
+
+use super::at;
+
+/// Takes settings and says what became of them.
+pub(crate) const CAPABLE: u64 = AgentCapabilities::REPORTS_STATUS
+    | AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS
+    | AgentCapabilities::REPORTS_CONNECTION_SETTINGS_STATUS;
+
+pub(crate) fn uid(last: u8) -> InstanceUid {
+    InstanceUid::from_bytes([last; 16])
+}
+
+/// Full state; the bench counts the sequence.
+pub(crate) fn full() -> AgentToServer {
+    AgentToServer {
+        capabilities: CAPABLE,
+        agent_description: Some(AgentDescription::default()),
+        ..Default::default()
+    }
+}
+
+/// Full state with a word on an offer.
+pub(crate) fn reported(status: ConnectionSettingsStatuses, hash: &[u8]) -> AgentToServer {
+    AgentToServer {
+        connection_settings_status: Some(ConnectionSettingsStatus {
+            last_connection_settings_hash: hash.to_vec().into(),
+            status: status.into(),
+            error_message: String::new(),
+        }),
+        ..full()
+    }
+}
+
+/// What became of a message.
+#[derive(Debug)]
+pub(crate) struct Heard {
+    pub(crate) reply: Reply,
+    pub(crate) transitions: Vec<Transition>,
+    pub(crate) until: Option<Duration>,
+}
+
+impl Heard {
+    pub(crate) fn offers(&self) -> bool {
+        self.reply.offer.is_some()
+    }
+}
+
+pub(crate) struct Bench {
+    pub(crate) agent: Agent,
+    pub(crate) target: Target,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) hold: Duration,
+    next: u64,
+    sequences: BTreeMap<LinkId, u64>,
+}
+
+impl Bench {
+    /// An unknown agent that should have `revision`.
+    pub(crate) fn new(revision: Arc<Revision>) -> Self {
+        Self::with(Agent::new(uid(1), "a", at(0)), revision)
+    }
+
+    /// The agent of a record.
+    pub(crate) fn restored(record: AgentRecord, revision: Arc<Revision>) -> Self {
+        Self::with(Agent::restore(record, at(0)), revision)
+    }
+
+    fn with(agent: Agent, current: Arc<Revision>) -> Self {
+        Self {
+            agent,
+            target: Target {
+                current,
+                previous: None,
+                bound: Bound::Everyone,
+                paused: false,
+            },
+            trust: None,
+            hold: Duration::ZERO,
+            next: 1,
+            sequences: BTreeMap::new(),
+        }
+    }
+
+    /// A connection that says nothing yet; its sequence starts at `sequence`.
+    pub(crate) fn connect(
+        &mut self,
+        transport: Transport,
+        presented: Presented,
+        sequence: u64,
+        seconds: u64,
+    ) -> LinkId {
+        let id = LinkId(self.next);
+        self.next += 1;
+        let verdict = Verdict {
+            primary: Some(Identity {
+                namespace: "a".into(),
+                method: IdentityMethod::AgentToken,
+                authenticator: "bootstrap".into(),
+                subject: "agents".into(),
+            }),
+            ..Verdict::default()
+        };
+        let link = Link::new(id, transport, presented, verdict, at(seconds).uptime);
+        self.agent.attach(link, at(seconds)).unwrap();
+        self.sequences.insert(id, sequence);
+        id
+    }
+
+    /// A WebSocket link that says hello with its full state.
+    pub(crate) fn come(&mut self, presented: Presented, seconds: u64) -> (LinkId, Heard) {
+        let id = self.connect(Transport::WebSocket, presented, 0, seconds);
+        let heard = self.say(id, full(), seconds);
+        (id, heard)
+    }
+
+    pub(crate) fn say(&mut self, id: LinkId, message: AgentToServer, seconds: u64) -> Heard {
+        let sequence = self.sequences.get_mut(&id).unwrap();
+        let message = AgentToServer {
+            sequence_num: *sequence,
+            ..message
+        };
+        *sequence += 1;
+        let (reply, mut transitions) = self.agent.hear(id, &message, at(seconds));
+        let wish = Wish {
+            target: Some(&self.target),
+            trust: self.trust.as_ref(),
+            hold: self.hold,
+        };
+        let (reply, step) = self.agent.answer(id, reply, &wish, at(seconds));
+        transitions.extend(step.transitions);
+        Heard {
+            reply,
+            transitions,
+            until: step.until,
+        }
+    }
+
+    pub(crate) fn refresh(&mut self, id: LinkId, seconds: u64) -> Step {
+        let wish = Wish {
+            target: Some(&self.target),
+            trust: self.trust.as_ref(),
+            hold: self.hold,
+        };
+        self.agent.refresh(id, &wish, at(seconds))
+    }
+
+    pub(crate) fn leave(&mut self, id: LinkId, seconds: u64) {
+        self.agent.detach(id, at(seconds));
+    }
+
+    /// Shows the settings of the current revision.
+    pub(crate) fn marked(&self) -> Presented {
+        Presented {
+            marker: Some(self.target.current.marker()),
+            ..Presented::default()
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The laws of the design, by their numbers, on the decision core alone.
+
+#[cfg(test)]
+mod common;
+
+#[cfg(test)]
+#[path = "laws/fleet.rs"]
+mod fleet;
+
+#[cfg(test)]
+#[path = "laws/offers.rs"]
+mod offers;
+
+#[cfg(test)]
+#[path = "laws/rollout.rs"]
+mod rollout;

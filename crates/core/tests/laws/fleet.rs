@@ -1,0 +1,392 @@
+//! Laws 1, 5, 6 and 8: who is offered what, how often, and what counts.
+
+use std::time::Duration;
+
+use opamp_operator_core::{
+    fleet::{Agent, Evidence, SettingsState, Silence, Transition, Transport},
+    identity::{Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
+};
+use opamp_wire::{
+    AgentCapabilities, ServerCapabilities,
+    proto::{AgentToServer, ConnectionSettingsStatuses},
+};
+
+use crate::common::{
+    Bench, CAPABLE, STRONG_TOKEN, World, at, full, offered, opaque, reported, uid,
+};
+
+fn nothing() -> Presented {
+    Presented::default()
+}
+
+fn able(capabilities: u64) -> AgentToServer {
+    AgentToServer {
+        capabilities,
+        ..full()
+    }
+}
+
+fn token(value: &str) -> Presented {
+    Presented::new(Vec::new(), Some(format!("Bearer {value}").as_bytes()), None)
+}
+
+fn bench() -> Bench {
+    Bench::new(World::new().revision(1))
+}
+
+fn evidence(bench: &Bench) -> Option<Evidence> {
+    bench.agent.record().proved.map(|proved| proved.evidence)
+}
+
+#[test]
+fn law1_offers_follow_the_newest_capabilities() {
+    let mut bench = bench();
+    let incapable = CAPABLE & !AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
+    let link = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    let first = bench.say(link, able(incapable), 0);
+    assert!(!first.offers());
+    assert_eq!(first.reply.capabilities, Some(ServerCapabilities::OURS));
+    // However long it waits, and whatever other settings it takes.
+    let other = incapable | AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
+    assert!(!bench.say(link, able(other), 4_000).offers());
+    assert!(bench.refresh(link, 90_000).push.is_none());
+    // It appears, and 0 does not take it away.
+    let second = bench.say(link, able(CAPABLE), 90_001);
+    assert!(second.offers());
+    assert!(second.transitions.contains(&Transition::Capable(true)));
+    let mut again = self::bench();
+    let link = again.connect(Transport::WebSocket, nothing(), 0, 0);
+    again.target.paused = true;
+    again.say(link, able(CAPABLE), 0);
+    again.say(link, able(0), 1);
+    again.target.paused = false;
+    assert!(again.refresh(link, 2).push.is_some(), "0 is 'not repeated'");
+}
+
+#[test]
+fn law1_a_capability_that_disappears_ends_offers() {
+    let mut bench = bench();
+    bench.target.paused = true;
+    let (link, _) = bench.come(nothing(), 0);
+    let heard = bench.say(link, able(AgentCapabilities::REPORTS_STATUS), 1);
+    assert!(heard.transitions.contains(&Transition::Capable(false)));
+    bench.target.paused = false;
+    assert!(bench.refresh(link, 2).push.is_none());
+}
+
+#[test]
+fn law1_zero_on_a_new_link_is_unknown() {
+    let mut bench = bench();
+    bench.target.paused = true;
+    bench.come(nothing(), 0);
+    bench.target.paused = false;
+    let link = bench.connect(Transport::WebSocket, nothing(), 0, 1);
+    let heard = bench.say(link, able(0), 1);
+    assert!(!heard.offers());
+    assert_eq!(heard.reply.flags & 1, 1, "asked for full state");
+    assert!(bench.say(link, full(), 2).offers());
+}
+
+#[test]
+fn law5_one_hash_is_offered_once_on_a_link() {
+    let mut bench = bench();
+    let (link, heard) = bench.come(nothing(), 0);
+    assert!(heard.offers());
+    for seconds in 1..=1_000 {
+        assert!(!bench.say(link, full(), seconds * 60).offers());
+        assert!(bench.refresh(link, seconds * 60).push.is_none());
+    }
+}
+
+#[test]
+fn law5_no_second_offer_within_15_seconds_or_in_flight() {
+    let mut world = World::new();
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (old, heard) = bench.come(nothing(), 0);
+    assert!(heard.offers());
+    // In flight: the link is still there and said nothing of the offer.
+    bench.target.current = world.revision_with(2, 20);
+    for seconds in [0, 14, 15, 60, 119] {
+        let step = bench.refresh(old, seconds);
+        assert!(step.push.is_none(), "{seconds}");
+        assert_eq!(step.until, Some(Duration::from_secs(120)));
+    }
+    assert!(bench.refresh(old, 120).push.is_some());
+
+    // Landed by evidence: then 15 seconds.
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (old, _) = bench.come(nothing(), 0);
+    bench.leave(old, 1);
+    let (new, _) = bench.come(bench.marked(), 2);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    bench.target.current = world.revision_with(2, 20);
+    let step = bench.refresh(new, 14);
+    assert!(step.push.is_none());
+    assert_eq!(step.until, Some(Duration::from_secs(15)));
+    assert!(bench.refresh(new, 15).push.is_some());
+}
+
+#[test]
+fn law5_coming_back_without_evidence_backs_off() {
+    let mut bench = bench();
+    let (mut link, heard) = bench.come(nothing(), 0);
+    assert!(heard.offers());
+    let mut offered_at = 0;
+    for wait in [60, 300, 1_800, 7_200, 21_600, 21_600] {
+        bench.leave(link, offered_at + 1);
+        let (new, heard) = bench.come(nothing(), offered_at + 16);
+        link = new;
+        assert!(!heard.offers(), "{wait}");
+        let held = Transition::HeldBack(Silence::Backoff);
+        assert!(heard.transitions.contains(&held), "{wait}: {heard:?}");
+        let due = offered_at + wait;
+        assert_eq!(heard.until, Some(Duration::from_secs(due)));
+        assert!(bench.refresh(link, due - 1).push.is_none(), "{wait}");
+        assert!(bench.refresh(link, due).push.is_some(), "{wait}");
+        offered_at = due;
+    }
+}
+
+#[test]
+fn law5_the_bucket_holds_whatever_the_hash() {
+    let mut world = World::new();
+    let mut bench = Bench::new(world.revision_with(1, 1));
+    let (mut link, heard) = bench.come(nothing(), 0);
+    let mut given = u32::from(heard.offers());
+    for number in 2..=12_u32 {
+        let seconds = u64::from(number) * 20;
+        bench.leave(link, seconds - 1);
+        link = bench.come(bench.marked(), seconds).0;
+        bench.target.current = world.revision_with(u64::from(number), number);
+        let step = bench.refresh(link, seconds);
+        given += u32::from(step.push.is_some());
+        if number == 11 {
+            let held = Transition::HeldBack(Silence::BucketEmpty);
+            assert_eq!(step.transitions, [held], "silence is visible");
+            assert_eq!(step.until, Some(Duration::from_secs(600)));
+        }
+    }
+    assert_eq!(given, 10);
+    assert!(bench.refresh(link, 599).push.is_none());
+    assert!(bench.refresh(link, 600).push.is_some());
+}
+
+#[test]
+fn law5_a_killed_agent_is_offered_again_at_once_and_once() {
+    let mut bench = bench();
+    let (first, _) = bench.come(nothing(), 0);
+    bench.leave(first, 1);
+    let (second, heard) = bench.come(bench.marked(), 2);
+    assert!(!heard.offers());
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+    bench.leave(second, 20);
+    let (third, heard) = bench.come(nothing(), 21);
+    assert!(heard.transitions.contains(&Transition::LostSettings));
+    assert!(heard.offers());
+    assert!(!bench.say(third, full(), 500).offers());
+    bench.leave(third, 501);
+    // Without evidence in between, the next waits.
+    let mut other = self::bench();
+    let (first, _) = other.come(nothing(), 0);
+    other.leave(first, 1);
+    let (second, _) = other.come(other.marked(), 2);
+    other.leave(second, 20);
+    let (third, _) = other.come(nothing(), 21);
+    other.leave(third, 30);
+    let (_, heard) = other.come(nothing(), 50);
+    assert!(!heard.offers());
+    assert_eq!(heard.until, Some(Duration::from_secs(21 + 60)));
+}
+
+#[test]
+fn law5_a_reported_failure_is_tried_again_under_a_new_hash() {
+    let mut bench = bench();
+    let (link, _) = bench.come(nothing(), 0);
+    let first = offered(&bench.target.current).hash;
+    let failed = reported(ConnectionSettingsStatuses::Failed, &first);
+    let heard = bench.say(link, failed.clone(), 5);
+    assert!(!heard.offers());
+    assert_eq!(bench.agent.record().state, SettingsState::Failed);
+    // Asked again after the 15 s that lie between any two offers.
+    assert_eq!(heard.until, Some(Duration::from_secs(15)));
+    let until = bench.refresh(link, 15).until;
+    assert_eq!(until, Some(Duration::from_secs(605)));
+    // Said again it is no second failure.
+    bench.say(link, failed, 100);
+    assert!(bench.refresh(link, 604).push.is_none());
+    let again = bench.refresh(link, 605).push.unwrap();
+    let second = crate::common::decode(again).hash;
+    assert_ne!(first, second);
+    // The wait doubles.
+    let failed = reported(ConnectionSettingsStatuses::Failed, &second);
+    bench.say(link, failed, 610);
+    let until = bench.refresh(link, 620).until;
+    assert_eq!(until, Some(Duration::from_secs(610 + 1_200)));
+}
+
+#[test]
+fn law6_a_certificate_or_token_counts_if_it_is_a_new_one() {
+    let world = World::new();
+    let certificate = Presented::new(vec![world.client.der.clone()], None, None);
+    let cases = [
+        (certificate.clone(), Evidence::ClientCertificate),
+        (token(STRONG_TOKEN), Evidence::Token),
+    ];
+    for (shown, kind) in cases {
+        let mut bench = Bench::new(world.revision(1));
+        let (old, heard) = bench.come(token("bootstrap"), 0);
+        assert!(heard.offers());
+        bench.leave(old, 1);
+        let (new, heard) = bench.come(shown.clone(), 20);
+        assert!(!heard.offers(), "{kind:?}");
+        assert_eq!(evidence(&bench), Some(kind));
+        // It stays proved on the next link that shows the same.
+        bench.leave(new, 30);
+        bench.come(shown.clone(), 40);
+        assert_eq!(evidence(&bench), Some(kind));
+
+        // What it showed when it was offered proves nothing.
+        let mut bench = Bench::new(world.revision(1));
+        let (old, heard) = bench.come(shown.clone(), 0);
+        assert!(heard.offers(), "{kind:?}");
+        bench.leave(old, 1);
+        bench.come(shown, 20);
+        assert_eq!(evidence(&bench), None);
+    }
+}
+
+#[test]
+fn law6_applied_counts_on_a_later_link_only() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    let hash = offered(&bench.target.current).hash;
+    let applied = || reported(ConnectionSettingsStatuses::Applied, &hash);
+    let heard = bench.say(old, applied(), 1);
+    assert_eq!(evidence(&bench), None, "{heard:?}");
+    bench.leave(old, 2);
+    let new = bench.connect(Transport::WebSocket, nothing(), 0, 3);
+    let other = reported(ConnectionSettingsStatuses::Applied, b"another hash");
+    bench.say(new, other, 3);
+    assert_eq!(evidence(&bench), None);
+    bench.say(new, applied(), 4);
+    assert_eq!(evidence(&bench), Some(Evidence::Report));
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+}
+
+#[test]
+fn law6_a_shared_link_proves_nothing() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    bench.leave(old, 1);
+    let link = bench.connect(Transport::WebSocket, bench.marked(), 0, 2);
+    bench.agent.mark_shared(link);
+    let heard = bench.say(link, full(), 2);
+    assert!(!heard.offers());
+    assert_eq!(evidence(&bench), None);
+}
+
+#[test]
+fn law6_the_marker_outranks_failed_and_its_absence_outranks_applied() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    let hash = offered(&bench.target.current).hash;
+    bench.say(old, reported(ConnectionSettingsStatuses::Failed, &hash), 1);
+    bench.leave(old, 2);
+    let link = bench.connect(Transport::WebSocket, bench.marked(), 0, 3);
+    bench.say(link, reported(ConnectionSettingsStatuses::Failed, &hash), 3);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    bench.leave(link, 20);
+    let (_, heard) = bench.come(nothing(), 21);
+    assert!(heard.transitions.contains(&Transition::LostSettings));
+    assert_eq!(evidence(&bench), None);
+    assert_ne!(bench.agent.record().state, SettingsState::Applied);
+}
+
+#[test]
+fn law8_a_restart_offers_nothing_to_who_has_the_settings() {
+    let world = World::new();
+    let mut before = Bench::new(world.revision(1));
+    let (old, _) = before.come(nothing(), 0);
+    before.leave(old, 1);
+    let (link, _) = before.come(before.marked(), 2);
+    let mut bench = Bench::restored(before.agent.record(), world.revision(1));
+    bench.hold = Duration::from_secs(90);
+    let same = bench.connect(Transport::WebSocket, before.marked(), 700, 0);
+    let bare = AgentToServer {
+        capabilities: CAPABLE,
+        ..Default::default()
+    };
+    let heard = bench.say(same, bare, 0);
+    assert!(!heard.offers());
+    for seconds in [90, 1_000, 100_000] {
+        assert!(bench.refresh(same, seconds).push.is_none());
+    }
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    assert!(!heard.transitions.contains(&Transition::LostSettings));
+    assert_eq!(before.agent.link(link).unwrap().id, link);
+}
+
+#[test]
+fn law8_an_unknown_agent_waits_unless_it_is_new() {
+    let hold = Duration::from_secs(90);
+    let mut bench = bench();
+    bench.hold = hold;
+    let link = bench.connect(Transport::WebSocket, nothing(), 500, 10);
+    let bare = AgentToServer {
+        capabilities: CAPABLE,
+        ..Default::default()
+    };
+    let heard = bench.say(link, bare, 10);
+    assert!(!heard.offers());
+    assert_eq!(heard.until, Some(Duration::from_secs(100)));
+    assert!(bench.refresh(link, 99).push.is_none());
+    assert!(bench.refresh(link, 100).push.is_some());
+
+    let mut fresh = self::bench();
+    fresh.hold = hold;
+    assert!(fresh.come(nothing(), 10).1.offers());
+    assert_eq!(fresh.agent.uid(), Agent::new(uid(1), "a", at(0)).uid());
+}
+
+#[test]
+fn law8_the_ledger_recognises_what_was_given_away() {
+    let world = World::new();
+    let mut ledger = Ledger::default();
+    ledger.put(world.draft().ledger_entry(1, at(0).wall));
+    // As it is read back by the next process.
+    let ledger = Ledger::new(ledger.entries().to_vec());
+    let trust = world.trust(&ledger);
+    let leaf = Presented::new(vec![world.client.der.clone()], None, None);
+    for shown in [&leaf, &token(STRONG_TOKEN)] {
+        let Proof::Proved(verdict) = trust.verify(shown, at(0)) else {
+            panic!("not recognised: {shown:?}");
+        };
+        assert_eq!(verdict.primary, None);
+        assert_eq!(verdict.recognised.first().map(|r| r.number), Some(1));
+    }
+    assert_eq!(trust.verify(&token("other"), at(0)), Proof::Refused);
+
+    let mut weak = World::new();
+    weak.secret("token", opaque(&[("token", "weak")]));
+    let entry = weak.draft().ledger_entry(1, at(0).wall);
+    assert_eq!(entry.authorization, None);
+    let trust = weak.trust(&Ledger::new(vec![entry]));
+    assert_eq!(trust.verify(&token("weak"), at(0)), Proof::Refused);
+}
+
+#[test]
+fn law8_a_retired_key_still_verifies() {
+    let world = World::new();
+    let ledger = Ledger::new(vec![world.draft().ledger_entry(1, at(0).wall)]);
+    let ring = |keys: Vec<[u8; 32]>| {
+        let keys = KeyRing::new(keys).unwrap();
+        Trust::new(Vec::new(), keys, &ledger)
+    };
+    let leaf = Presented::new(vec![world.client.der.clone()], None, None);
+    assert_eq!(leaf.leaf, Some(Fingerprint::of(&world.client.der)));
+    for shown in [leaf, token(STRONG_TOKEN)] {
+        let both = ring(vec![[8; 32], [7; 32]]).verify(&shown, at(0));
+        assert!(matches!(both, Proof::Proved(_)), "{both:?}");
+        assert_eq!(ring(vec![[8; 32]]).verify(&shown, at(0)), Proof::Refused);
+    }
+}

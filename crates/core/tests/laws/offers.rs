@@ -1,0 +1,419 @@
+//! Laws 3, 4 and 7: what may leave, and what may not.
+
+use opamp_operator_api::{
+    reason::{ConditionType, Reason},
+    v1alpha1::{BundleKind, HeaderSetting},
+    values::{MARKER_HEADER, ObjectRef},
+};
+use opamp_operator_core::{
+    identity::{Ledger, Presented},
+    offer::{Object, Observed, Outcome, Revision},
+};
+use rcgen::ExtendedKeyUsagePurpose;
+
+use crate::common::{Bench, Ca, Issue, STRONG_TOKEN, World, at, offered, opaque, tls_secret};
+
+#[test]
+fn law3_universal_is_a_complete_snapshot() {
+    let mut world = World::new();
+    for heartbeat in [0, 1, 30] {
+        let revision = world.revision_with(1, heartbeat);
+        let offers = offered(&revision);
+        assert_eq!(offers.hash[..], revision.offer(0).0.as_bytes()[..]);
+        let settings = offers.opamp.unwrap();
+        assert_eq!(
+            settings.destination_endpoint,
+            "wss://opamp.example.com:4320/v1/opamp"
+        );
+        assert_eq!(
+            settings.heartbeat_interval_seconds,
+            u64::from(heartbeat.max(1))
+        );
+        let certificate = settings.certificate.unwrap();
+        assert_eq!(certificate.cert[..], *world.client.crt.as_bytes());
+        assert_eq!(certificate.private_key[..], *world.client.key.as_bytes());
+        assert_eq!(certificate.ca_cert[..], *world.ca.pem.as_bytes());
+        let tls = settings.tls.unwrap();
+        assert_eq!(tls.ca_pem_contents, world.ca.pem);
+        assert!(!tls.insecure_skip_verify && !tls.include_system_ca_certs_pool);
+        let headers: Vec<_> = settings
+            .headers
+            .unwrap()
+            .headers
+            .into_iter()
+            .map(|header| (header.key, header.value))
+            .collect();
+        assert_eq!(
+            headers,
+            [
+                ("Authorization".to_owned(), format!("Bearer {STRONG_TOKEN}")),
+                (MARKER_HEADER.to_owned(), revision.marker().to_hex()),
+            ]
+        );
+    }
+}
+
+#[test]
+fn law3_universal_without_a_client_certificate_still_carries_trust() {
+    let mut world = World::new();
+    world.without_certificate();
+    let settings = offered(&world.revision(1)).opamp.unwrap();
+    let certificate = settings.certificate.unwrap();
+    assert!(certificate.cert.is_empty() && certificate.private_key.is_empty());
+    assert_eq!(certificate.ca_cert[..], *world.ca.pem.as_bytes());
+}
+
+#[test]
+fn law3_each_retry_has_its_own_hash_and_the_same_settings() {
+    let revision = World::new().revision(1);
+    let mut hashes: Vec<_> = (0..4).map(|retry| revision.offer(retry).0).collect();
+    let first = offered(&revision).opamp;
+    for retry in 1..4 {
+        let again = crate::common::decode(revision.offer(retry).1);
+        assert_eq!(again.opamp, first);
+    }
+    hashes.sort();
+    hashes.dedup();
+    assert_eq!(hashes.len(), 4);
+}
+
+#[test]
+#[expect(
+    clippy::too_many_lines,
+    reason = "one table of everything that can be broken"
+)]
+fn law4_a_broken_client_certificate_never_leaves() {
+    use ConditionType::{CredentialsValid, ResolvedRefs};
+    let ca = Ca::new("clients");
+    let good = ca.issue(&Issue::client());
+    let other = ca.issue(&Issue::client());
+    let expired = ca.issue(&Issue {
+        to: (2029, 6, 1),
+        ..Issue::client()
+    });
+    let early = ca.issue(&Issue {
+        from: (2030, 2, 1),
+        ..Issue::client()
+    });
+    let server = ca.issue(&Issue {
+        usage: ExtendedKeyUsagePurpose::ServerAuth,
+        ..Issue::client()
+    });
+    let temporary = Ca::new("cert-manager.local").issue(&Issue::client());
+    let garbage = "-----BEGIN CERTIFICATE-----\nnot base64!\n-----END CERTIFICATE-----\n";
+    let unordered = format!("{}{}", good.crt, other.crt);
+    let with_key = format!("{}{}", good.crt, good.key);
+    let table = [
+        (
+            "mismatch",
+            &good.crt[..],
+            &other.key[..],
+            ResolvedRefs,
+            Reason::KeyMismatch,
+        ),
+        (
+            "garbage",
+            garbage,
+            &good.key,
+            ResolvedRefs,
+            Reason::InvalidPEM,
+        ),
+        (
+            "no PEM at all",
+            "hello",
+            &good.key,
+            ResolvedRefs,
+            Reason::InvalidPEM,
+        ),
+        (
+            "garbage key",
+            &good.crt,
+            "hello",
+            ResolvedRefs,
+            Reason::InvalidPEM,
+        ),
+        (
+            "empty certificate",
+            "",
+            &good.key,
+            ResolvedRefs,
+            Reason::InvalidPEM,
+        ),
+        (
+            "empty key",
+            &good.crt,
+            "\n",
+            ResolvedRefs,
+            Reason::InvalidPEM,
+        ),
+        (
+            "a key among certificates",
+            &with_key,
+            &good.key,
+            ResolvedRefs,
+            Reason::InvalidPEM,
+        ),
+        (
+            "no chain",
+            &unordered,
+            &good.key,
+            ResolvedRefs,
+            Reason::BadChain,
+        ),
+        (
+            "expired",
+            &expired.crt,
+            &expired.key,
+            CredentialsValid,
+            Reason::Expired,
+        ),
+        (
+            "early",
+            &early.crt,
+            &early.key,
+            CredentialsValid,
+            Reason::NotYetValid,
+        ),
+        (
+            "wrong usage",
+            &server.crt,
+            &server.key,
+            ResolvedRefs,
+            Reason::WrongKeyUsage,
+        ),
+        (
+            "temporary",
+            &temporary.crt,
+            &temporary.key,
+            CredentialsValid,
+            Reason::TemporaryCertificate,
+        ),
+    ];
+    let mut world = World::new();
+    for (what, crt, key, condition, reason) in table {
+        world.secret("client", tls_secret(crt, key));
+        assert_eq!(world.refused(), (condition, reason), "{what}");
+        let until = world.resolve().until;
+        let start =
+            (reason == Reason::NotYetValid).then(|| "2030-02-01T00:00:00Z".parse().unwrap());
+        assert_eq!(until, start, "{what}");
+    }
+    world.secret("client", tls_secret(&good.crt, &good.key));
+    assert!(matches!(world.resolve().outcome, Outcome::Resolved(_)));
+    assert_eq!(
+        world.resolve().until,
+        Some("2031-01-01T00:00:00Z".parse().unwrap())
+    );
+}
+
+#[test]
+fn law4_a_broken_secret_never_leaves() {
+    let refs = |reason| (ConditionType::ResolvedRefs, reason);
+    let World { client, .. } = World::new();
+    let no_label = |object: Object| Object {
+        offerable: false,
+        ..object
+    };
+    let typed = |type_: &str, object: Object| Object {
+        type_: type_.to_owned(),
+        ..object
+    };
+    let certificate = || tls_secret(&client.crt, &client.key);
+    let token = || opaque(&[("token", STRONG_TOKEN)]);
+    let newline = format!("{STRONG_TOKEN}\n");
+    let table = [
+        (
+            "client",
+            opaque(&[("tls.crt", &client.crt)]),
+            Reason::KeyMissing,
+        ),
+        (
+            "client",
+            opaque(&[("tls.key", &client.key)]),
+            Reason::KeyMissing,
+        ),
+        ("client", opaque(&[]), Reason::KeyMissing),
+        ("client", no_label(certificate()), Reason::SecretNotOptedIn),
+        (
+            "client",
+            typed("helm.sh/release.v1", certificate()),
+            Reason::SecretTypeRefused,
+        ),
+        (
+            "token",
+            opaque(&[("other", STRONG_TOKEN)]),
+            Reason::KeyMissing,
+        ),
+        (
+            "token",
+            opaque(&[("token", &newline)]),
+            Reason::InvalidHeaderValue,
+        ),
+        (
+            "token",
+            opaque(&[("token", "")]),
+            Reason::InvalidHeaderValue,
+        ),
+        (
+            "token",
+            opaque(&[("token", "a\u{7f}b")]),
+            Reason::InvalidHeaderValue,
+        ),
+        (
+            "token",
+            opaque(&[("token", "a\r\nX: b")]),
+            Reason::InvalidHeaderValue,
+        ),
+        (
+            "token",
+            opaque(&[("token", &"x".repeat(5000))]),
+            Reason::InvalidHeaderValue,
+        ),
+        ("token", no_label(token()), Reason::SecretNotOptedIn),
+        (
+            "token",
+            typed("kubernetes.io/service-account-token", token()),
+            Reason::SecretTypeRefused,
+        ),
+        (
+            "token",
+            typed("opamp-operator.dev/agent-token", token()),
+            Reason::SecretTypeRefused,
+        ),
+    ];
+    for (number, (name, object, reason)) in table.into_iter().enumerate() {
+        let mut world = World::new();
+        world.secret(name, object);
+        assert_eq!(world.refused(), refs(reason), "case {number} {name}");
+    }
+    let mut world = World::new();
+    for (observed, reason) in [
+        (Observed::Absent, Reason::SecretNotFound),
+        (Observed::Forbidden("grant it".into()), Reason::Forbidden),
+    ] {
+        world
+            .objects
+            .insert(ObjectRef::secret("a", "client"), observed);
+        assert_eq!(world.refused(), refs(reason));
+    }
+    world
+        .objects
+        .insert(ObjectRef::secret("a", "client"), Observed::Pending);
+    assert!(matches!(world.resolve().outcome, Outcome::Pending));
+}
+
+#[test]
+fn law4_a_broken_bundle_never_leaves() {
+    let refs = |reason| (ConditionType::ResolvedRefs, reason);
+    let mut world = World::new();
+    let key = world.client.key.clone();
+    for (text, reason) in [
+        ("", Reason::InvalidPEM),
+        ("hello", Reason::InvalidPEM),
+        (&key, Reason::InvalidPEM),
+    ] {
+        world.bundle(Object {
+            type_: String::new(),
+            ..opaque(&[("ca.crt", text)])
+        });
+        assert_eq!(world.refused(), refs(reason), "{text:.20}");
+    }
+    world.bundle(opaque(&[]));
+    assert_eq!(world.refused(), refs(Reason::KeyMissing));
+    world.objects.remove(&ObjectRef::config_map("a", "bundle"));
+    assert_eq!(world.refused(), refs(Reason::ConfigMapNotFound));
+
+    let reference = world.spec.opamp.tls.ca_bundle_ref.as_mut().unwrap();
+    reference.kind = BundleKind::Secret;
+    reference.name = "client".into();
+    assert_eq!(world.refused(), refs(Reason::SecretTypeRefused));
+}
+
+#[test]
+fn law4_what_would_lock_agents_out_never_leaves() {
+    let locked = (ConditionType::Accepted, Reason::WouldLockOut);
+    let mut wrong_host = World::new();
+    wrong_host.spec.opamp.endpoint = Some("wss://other.example.com/v1/opamp".into());
+    assert_eq!(wrong_host.refused(), locked, "host");
+
+    let mut wrong_bundle = World::new();
+    wrong_bundle.bundle(opaque(&[("ca.crt", &Ca::new("serving").pem)]));
+    assert_eq!(wrong_bundle.refused(), locked, "bundle");
+    // A bundle with both, as in the middle of a change of CA, is good.
+    let both = format!("{}{}", Ca::new("new").pem, wrong_bundle.ca.pem);
+    wrong_bundle.bundle(opaque(&[("ca.crt", &both)]));
+    assert!(matches!(
+        wrong_bundle.resolve().outcome,
+        Outcome::Resolved(_)
+    ));
+
+    let mut plaintext = World::new();
+    plaintext.spec.opamp.endpoint = Some("ws://opamp.example.com/v1/opamp".into());
+    let insecure = (ConditionType::Accepted, Reason::InsecureNotAllowed);
+    assert_eq!(plaintext.refused(), insecure, "credentials over ws://");
+    plaintext.spec.opamp.headers = vec![HeaderSetting {
+        name: "X-Team".into(),
+        value: Some("blue".into()),
+        value_from: None,
+    }];
+    assert_eq!(plaintext.refused(), insecure, "certificate over ws://");
+    plaintext.without_certificate();
+    plaintext.spec.opamp.tls.ca_bundle_ref = None;
+    assert_eq!(plaintext.refused(), locked, "ws://");
+
+    let mut nobody = World::new();
+    nobody.without_certificate();
+    nobody.secret("token", opaque(&[("token", "weak")]));
+    assert_eq!(nobody.refused(), locked, "a weak token nobody admits");
+    nobody.spec.opamp.headers.clear();
+    assert_eq!(nobody.refused(), locked, "no credential");
+}
+
+#[test]
+fn law7_debug_shows_nothing_secret() {
+    let world = World::new();
+    let draft = world.draft();
+    let mut ledger = Ledger::default();
+    ledger.put(draft.ledger_entry(1, at(0).wall));
+    let trust = world.trust(&ledger);
+    let presented = Presented::new(
+        vec![world.client.der.clone()],
+        Some(format!("Bearer {STRONG_TOKEN}").as_bytes()),
+        None,
+    );
+    let mut bench = Bench::new(world.revision(1));
+    let (_, heard) = bench.come(presented.clone(), 0);
+    assert!(heard.offers());
+    let shown = [
+        format!("{draft:?}"),
+        format!("{:?}", Revision::new(draft.clone(), 1)),
+        format!("{:?}", world.objects),
+        format!("{presented:?}"),
+        format!("{trust:?}"),
+        format!("{ledger:?}"),
+        format!("{:?}", world.keys),
+        format!("{:?}", bench.agent),
+        format!("{:?}", bench.agent.record()),
+        format!("{:?}", bench.target),
+        format!("{heard:?}"),
+        format!("{:?}", world.resolve()),
+    ];
+    let key_body = world.client.key.lines().nth(1).unwrap();
+    let key_hex: String = hex::encode(&world.client.key_der);
+    let key_list = format!("{:?}", &world.client.key_der[..16]);
+    let key_list = key_list.trim_matches(['[', ']']);
+    let token_list = format!("{:?}", STRONG_TOKEN.as_bytes());
+    let token_list = token_list.trim_matches(['[', ']']);
+    for text in shown {
+        for secret in [
+            STRONG_TOKEN,
+            "-----BEGIN",
+            key_body,
+            &key_hex,
+            key_list,
+            token_list,
+        ] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
+}

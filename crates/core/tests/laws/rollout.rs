@@ -1,0 +1,113 @@
+//! One first: how far a revision may go.
+
+use std::time::Duration;
+
+use opamp_operator_core::{
+    catalog::Bound,
+    fleet::{AgentRecord, Evidence, Proved, Transport},
+    identity::{Presented, Recognition},
+    offer::Revision,
+    rollout::{Rollout, plan},
+};
+
+use crate::common::{Bench, World, at, uid};
+
+const TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A connected, capable agent that was offered nothing.
+fn agent(last: u8, transport: Transport, world: &World) -> AgentRecord {
+    let mut bench = Bench::new(world.revision(1));
+    bench.target.paused = true;
+    bench.come(Presented::default(), 0);
+    AgentRecord {
+        uid: uid(last),
+        connected: Some(transport),
+        ..bench.agent.record()
+    }
+}
+
+fn offered(agent: &mut AgentRecord, revision: &Revision, seconds: u64) {
+    let recognition = Recognition {
+        profile: revision.profile().clone(),
+        number: revision.number(),
+    };
+    agent.last_offer = Some((recognition, at(seconds).wall));
+}
+
+#[test]
+fn law3_one_first_then_evidence_opens_it_to_the_rest() {
+    let world = World::new();
+    let revision = world.revision(7);
+    let mut agents = vec![
+        agent(1, Transport::Http, &world),
+        agent(3, Transport::WebSocket, &world),
+        agent(2, Transport::WebSocket, &world),
+    ];
+    let step = |before: &Rollout, agents: &[AgentRecord], seconds| {
+        plan(before, &revision, agents, TIMEOUT, at(seconds)).0
+    };
+    let nobody = step(&Rollout::default(), &[], 0);
+    assert_eq!(nobody.bound(), Bound::Nobody);
+    let first = step(&nobody, &agents, 0);
+    assert_eq!(first.bound(), Bound::One(uid(2)), "WebSocket before HTTP");
+    offered(&mut agents[2], &revision, 1);
+    let waiting = step(&first, &agents, 100);
+    assert_eq!(waiting.bound(), Bound::One(uid(2)));
+    // Of an older revision it proves nothing.
+    let proved = |number| Proved {
+        profile: world.profile.clone(),
+        number,
+        evidence: Evidence::SettingsHeader,
+        at: at(101).wall,
+    };
+    agents[2].proved = Some(proved(6));
+    assert_eq!(step(&waiting, &agents, 101).bound(), Bound::One(uid(2)));
+    agents[2].proved = Some(proved(7));
+    let open = step(&waiting, &agents, 102);
+    assert_eq!(open.bound(), Bound::Everyone);
+    // Once open it stays open, whoever leaves.
+    assert_eq!(step(&open, &[], 103).bound(), Bound::Everyone);
+}
+
+#[test]
+fn law3_without_evidence_in_time_it_halts_and_nobody_else_is_touched() {
+    let world = World::new();
+    let revision = world.revision(7);
+    let mut agents = vec![
+        agent(1, Transport::WebSocket, &world),
+        agent(2, Transport::WebSocket, &world),
+    ];
+    let first = plan(&Rollout::default(), &revision, &agents, TIMEOUT, at(0)).0;
+    offered(&mut agents[0], &revision, 5);
+    let (waiting, again) = plan(&first, &revision, &agents, TIMEOUT, at(5));
+    assert_eq!(again, Some(Duration::from_secs(125)));
+    agents[0].connected = None;
+    let (waiting, _) = plan(&waiting, &revision, &agents, TIMEOUT, at(124));
+    assert!(!waiting.halted);
+    let (mut halted, again) = plan(&waiting, &revision, &agents, TIMEOUT, at(125));
+    assert!(halted.halted);
+    assert_eq!(again, None);
+    for seconds in [126, 1_000, 100_000] {
+        halted = plan(&halted, &revision, &agents, TIMEOUT, at(seconds)).0;
+        assert!(halted.halted);
+        assert_eq!(halted.bound(), Bound::One(uid(1)));
+    }
+    // A new revision begins anew.
+    let next = world.revision(8);
+    let (begun, _) = plan(&halted, &next, &agents, TIMEOUT, at(200_000));
+    assert!(!begun.halted);
+    assert_eq!(begun.bound(), Bound::One(uid(2)));
+}
+
+#[test]
+fn law3_the_others_are_not_offered_what_waits_for_one() {
+    let world = World::new();
+    for bound in [Bound::Nobody, Bound::One(uid(2))] {
+        let mut bench = Bench::new(world.revision(7));
+        bench.target.bound = bound;
+        let (link, heard) = bench.come(Presented::default(), 0);
+        assert!(!heard.offers());
+        bench.target.bound = Bound::Everyone;
+        assert!(bench.refresh(link, 1).push.is_some());
+    }
+}
