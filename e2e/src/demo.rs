@@ -3,12 +3,14 @@
 //! They connect with a bootstrap token, are moved to mutual TLS, and follow a
 //! renewed certificate; what each runs is told with how it is known.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::eventually::{Look, eventually};
-use crate::manifests::{CLIENT_TLS, offerable_tls};
+use crate::guard;
+use crate::manifests::{CLIENT_TLS, offerable_tls, write_atomically};
 use crate::operator;
 use crate::pki::{DAY, KeyKind, Leaf, Window};
 use crate::tap::Connection;
@@ -32,32 +34,27 @@ pub async fn run() -> Result<()> {
         debounce: Duration::from_secs(1),
         ..Setup::default()
     };
-    let mut world = World::new("demo", setup).await?;
-    say("\nThree supervisors know a bootstrap token. A profile says: mutual TLS.\n");
-    let first = world.client_leaf("fleet", KeyKind::EcdsaP256, Window::lasting(30 * DAY))?;
-    world.publish_mutual_tls(&first)?;
-    world.start_operator().await?;
-    for name in NAMES {
-        world.supervisor(name).await?;
-    }
-    moved(&world, &first, "mutual TLS").await?;
-    show(&world);
-
-    say("\nThe certificate is renewed: its Secret changes, nothing else.\n");
-    let second = world.client_leaf(
-        "fleet renewed",
-        KeyKind::EcdsaP256,
-        Window::lasting(90 * DAY),
-    )?;
-    world
-        .timeline
-        .add("you", format!("renew Secret {CLIENT_TLS}"));
-    world.manifests.apply(&offerable_tls(CLIENT_TLS, &second))?;
-    moved(&world, &second, "the renewed certificate").await?;
-    show(&world);
-    say("\nDone: every agent runs the renewed certificate, and none was cut off on the way.");
+    let interrupted = guard::interruption();
+    tokio::pin!(interrupted);
+    let mut world = tokio::select! {
+        world = World::new("demo", setup) => world?,
+        () = &mut interrupted => bail!("interrupted"),
+    };
+    let told = tokio::select! {
+        told = story(&mut world) => Some(told),
+        () = &mut interrupted => None,
+    };
+    let Some(told) = told else {
+        world.abandon();
+        bail!("interrupted");
+    };
+    told?;
     if std::env::var("KEEP").is_ok_and(|keep| keep == "1") {
-        stay(&world).await?;
+        prepare_renewals(&mut world)?;
+        say_what_to_try(&world);
+        interrupted.await;
+        world.abandon();
+        return Ok(());
     }
     world
         .finish()
@@ -65,15 +62,41 @@ pub async fn run() -> Result<()> {
         .context("at the end of the demonstration")
 }
 
+async fn story(world: &mut World) -> Result<()> {
+    say("\nThree supervisors know a bootstrap token. A profile says: mutual TLS.\n");
+    let first = world.client_leaf("fleet", KeyKind::EcdsaP256, Window::lasting(30 * DAY))?;
+    world.publish_mutual_tls(&first)?;
+    world.start_operator().await?;
+    for name in NAMES {
+        world.supervisor(name).await?;
+    }
+    let mut told = HashSet::new();
+    moved(world, &first, "mutual TLS", &mut told).await?;
+    show(world);
+
+    say("\nThe certificate is renewed: its Secret changes, nothing else.");
+    say("(No agent is offered settings twice within 15 seconds, so this takes a moment.)\n");
+    let second = world.client_leaf("renewed", KeyKind::EcdsaP256, Window::lasting(90 * DAY))?;
+    world
+        .timeline
+        .add("you", format!("renew Secret {CLIENT_TLS}"));
+    world.manifests.apply(&offerable_tls(CLIENT_TLS, &second))?;
+    moved(world, &second, "the renewed certificate", &mut told).await?;
+    show(world);
+    let refusals = world.tap.record().refusals();
+    ensure!(refusals.is_empty(), "someone was cut off: {refusals:?}");
+    say("\nDone: every agent runs the renewed certificate, and none was refused on the way.");
+    Ok(())
+}
+
 /// Tells the story as it happens until every agent runs the certificate.
-async fn moved(world: &World, leaf: &Leaf, what: &str) -> Result<()> {
-    let mut told = Vec::new();
+async fn moved(world: &World, leaf: &Leaf, what: &str, told: &mut HashSet<String>) -> Result<()> {
     let state = world.state();
     eventually(&format!("every agent runs {what}"), BOUND, || {
         let mut done = 0;
         for supervisor in &world.supervisors {
             let connections = world.tap.record().of(supervisor.uid());
-            tell(world, supervisor.name(), &connections, &mut told);
+            tell(world, supervisor.name(), &connections, told);
             let agent = state.agent(supervisor.uid());
             let applied = agent["status"]["settings"]["state"] == "Applied";
             let shows = |last: &Connection| last.certificate.as_deref() == Some(leaf.fingerprint());
@@ -92,7 +115,7 @@ async fn moved(world: &World, leaf: &Leaf, what: &str) -> Result<()> {
 }
 
 /// Tells what is new about the connections of an agent.
-fn tell(world: &World, name: &str, connections: &[Connection], told: &mut Vec<String>) {
+fn tell(world: &World, name: &str, connections: &[Connection], told: &mut HashSet<String>) {
     for connection in connections {
         let with = match connection.certificate.as_deref() {
             Some(leaf) => format!("certificate {}", short(leaf)),
@@ -107,9 +130,7 @@ fn tell(world: &World, name: &str, connections: &[Connection], told: &mut Vec<St
             format!("is offered certificate {leaf} for {}", offer.endpoint)
         }));
         for line in news {
-            let key = format!("{} {line}", connection.id);
-            if !told.contains(&key) {
-                told.push(key);
+            if told.insert(format!("{} {line}", connection.id)) {
                 world.timeline.add(name, line);
             }
         }
@@ -119,7 +140,7 @@ fn tell(world: &World, name: &str, connections: &[Connection], told: &mut Vec<St
 /// A table of what every agent runs, and how that is known.
 fn show(world: &World) {
     let state = world.state();
-    say("\n  AGENT     REVISION  STATE     EVIDENCE           CERTIFICATE SHOWN  INSTANCE UID");
+    say("\n  AGENT     REVISION  STATE     KNOWN BY           CERTIFICATE SHOWN  INSTANCE UID");
     for supervisor in &world.supervisors {
         let agent = state.agent(supervisor.uid());
         let settings = &agent["status"]["settings"];
@@ -129,7 +150,7 @@ fn show(world: &World) {
         say(&format!(
             "  {:<8}  {:<8}  {:<8}  {:<17}  {:<17}  {}",
             supervisor.name(),
-            settings["revision"],
+            settings["revision"].to_string(),
             text("state"),
             text("evidence"),
             leaf.as_deref().map_or("none", short),
@@ -138,8 +159,19 @@ fn show(world: &World) {
     }
 }
 
-/// Says what to try and waits for Ctrl-C.
-async fn stay(world: &World) -> Result<()> {
+/// Leaves Secrets beside the manifests, ready to be moved there.
+fn prepare_renewals(world: &mut World) -> Result<()> {
+    for number in 1..=2 {
+        let window = Window::lasting(90 * DAY);
+        let leaf = world.client_leaf(&format!("next {number}"), KeyKind::EcdsaP256, window)?;
+        let file = world.folder().join(format!("next-{number}.yaml"));
+        let secret = serde_saphyr::to_string(&offerable_tls(CLIENT_TLS, &leaf))?;
+        write_atomically(&file, &secret)?;
+    }
+    Ok(())
+}
+
+fn say_what_to_try(world: &World) {
     let folder = world.folder().display();
     let manifests = world.manifests.folder().display();
     let state = world.state();
@@ -156,12 +188,10 @@ Everything stays up until Ctrl-C. To try:
   break the certificate    sed -i 's/tls.key: .*/tls.key: AAAA/' \\
                              {manifests}/secret-{CLIENT_TLS}.yaml
                            (nothing is offered; the profile's condition says why)
-  renew the certificate    write tls.crt and tls.key, signed by the same CA, into
-                             {manifests}/secret-{CLIENT_TLS}.yaml",
+  renew the certificate    mv {folder}/next-1.yaml {manifests}/secret-{CLIENT_TLS}.yaml
+  … and once more          mv {folder}/next-2.yaml {manifests}/secret-{CLIENT_TLS}.yaml",
         NAMES[0]
     ));
-    tokio::signal::ctrl_c().await?;
-    Ok(())
 }
 
 fn short(digest: &str) -> &str {

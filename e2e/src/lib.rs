@@ -7,6 +7,7 @@
 
 pub mod demo;
 pub mod eventually;
+mod guard;
 pub mod leaks;
 pub mod manifests;
 pub mod operator;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::eventually::{self, Look};
+use crate::guard;
 
 /// How long a child may take to end after SIGTERM before it is killed.
 const GRACE: Duration = Duration::from_secs(8);
@@ -56,11 +57,12 @@ impl Process {
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {name} ({program})"))?;
-        let group = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let group = Pid::from_child(&child);
+        guard::add(group);
         Ok(Self {
             name: name.to_owned(),
             log: log.to_owned(),
-            group: group.context("a child without a process id")?,
+            group,
             child,
             ended: None,
         })
@@ -144,6 +146,7 @@ impl Process {
             return Ok(status);
         }
         let _ = rustix::process::kill_process_group(self.group, Signal::KILL);
+        guard::remove(self.group);
         let status = self.child.wait()?;
         self.ended = Some(status);
         Ok(status)

@@ -93,29 +93,6 @@ impl State {
         .await
     }
 
-    /// Waits until any condition of a profile that is not true has this reason.
-    ///
-    /// # Errors
-    /// When the deadline passes.
-    pub async fn wait_for_reason(
-        &self,
-        profile: &str,
-        reason: &str,
-        within: Duration,
-    ) -> Result<()> {
-        let what = format!("profile {profile} says {reason}");
-        eventually(&what, within, || {
-            let status = self.profile(profile);
-            let conditions = status["conditions"].as_array();
-            let says = conditions.is_some_and(|all| {
-                let mut all = all.iter();
-                all.any(|one| one["reason"] == reason && one["status"] != "True")
-            });
-            Look::when(says, &status["conditions"])
-        })
-        .await
-    }
-
     /// Waits until a profile's revision has at least this number; returns the revision.
     ///
     /// # Errors
@@ -153,7 +130,7 @@ impl State {
             let settings = &agent["status"]["settings"];
             let right = settings["state"] == state
                 && (evidence.is_empty() || settings["evidence"] == evidence);
-            let seen = settings.to_string();
+            let seen = agent["status"].to_string();
             Look::some(right.then_some(agent), seen)
         })
         .await

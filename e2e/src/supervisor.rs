@@ -221,6 +221,9 @@ fn supervisor_config(
             "bootstrap_timeout": "50s",
             "config_apply_timeout": "30s",
             "config_files": [collector],
+            // Also while the supervisor only asks the collector what it is:
+            // else all collectors of the machine want the same port 8888.
+            "args": ["--set=service.telemetry.metrics.level=none"],
             "description": {"non_identifying_attributes": attributes},
         },
         "telemetry": {"logs": {"level": "debug", "output_paths": ["stdout"]}},

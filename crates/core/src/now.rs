@@ -17,7 +17,13 @@ impl Now {
     /// The uptime at which the wall clock will show `wall`; now, if it has passed.
     #[must_use]
     pub fn uptime_at(&self, wall: Timestamp) -> Duration {
-        self.uptime + until(self.wall, wall)
+        self.uptime + self.until(wall)
+    }
+
+    /// How long it is until `wall`; zero, if it has passed.
+    #[must_use]
+    pub fn until(&self, wall: Timestamp) -> Duration {
+        Duration::try_from(wall.duration_since(self.wall)).unwrap_or_default()
     }
 
     /// The wall time that corresponds to an uptime, for showing it to people.
@@ -25,11 +31,6 @@ impl Now {
     pub fn wall_at(&self, uptime: Duration) -> Timestamp {
         self.wall + uptime.saturating_sub(self.uptime) - self.uptime.saturating_sub(uptime)
     }
-}
-
-/// Time from `from` to `to`; zero if `to` is in the past.
-fn until(from: Timestamp, to: Timestamp) -> Duration {
-    Duration::try_from(to.duration_since(from)).unwrap_or_default()
 }
 
 /// The earlier of two deadlines, where none means never.

@@ -8,6 +8,10 @@ mod common;
 mod fleet;
 
 #[cfg(test)]
+#[path = "laws/leaks.rs"]
+mod leaks;
+
+#[cfg(test)]
 #[path = "laws/offers.rs"]
 mod offers;
 

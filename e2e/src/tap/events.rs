@@ -249,6 +249,23 @@ impl Record {
         all
     }
 
+    /// Every refusal and everything unreadable so far, in words.
+    #[must_use]
+    pub fn refusals(&self) -> Vec<String> {
+        let refused = |event: &&Event| match &event.kind {
+            Kind::Answer(status) => !matches!(status, 101 | 200),
+            Kind::Unreadable(..) => true,
+            // An operator says goodbye with 1000 or, when it ends, 1001 or 1012.
+            Kind::CloseFrame(Side::Operator, code) => matches!(code, Some(1002..=1011)),
+            _ => false,
+        };
+        let events = self.lock();
+        let refusals = events.iter().filter(refused);
+        refusals
+            .map(|event| format!("#{} {:?}", event.connection, event.kind))
+            .collect()
+    }
+
     /// Looks again after every event until the condition holds.
     ///
     /// # Errors

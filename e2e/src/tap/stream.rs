@@ -48,11 +48,13 @@ impl Head {
         if self.is_websocket() {
             return State::Frames(Vec::new());
         }
+        let chunked = self.header("transfer-encoding").map(|_| Length::Chunked);
         let length = self.header("content-length").unwrap_or("0");
+        let length = chunked.or_else(|| Some(Length::Known(length.parse().ok()?)));
         let encoding = Encoding::parse(self.header("content-encoding").unwrap_or_default());
-        match (length.parse(), encoding, self.header("transfer-encoding")) {
-            (Ok(0), _, None) => State::Head,
-            (Ok(length), Ok(encoding), None) => State::Body(length, encoding),
+        match (length, encoding) {
+            (Some(Length::Known(0)), _) => State::Head,
+            (Some(length), Ok(encoding)) => State::Body(length, encoding),
             _ => State::Lost,
         }
     }
@@ -61,11 +63,17 @@ impl Head {
 /// More than any message the tests send.
 const LIMIT: usize = 8 * 1024 * 1024;
 
+#[derive(Clone, Copy, Debug)]
+enum Length {
+    Known(usize),
+    Chunked,
+}
+
 #[derive(Debug)]
 enum State {
     Head,
-    /// This many bytes of a body, in this encoding.
-    Body(usize, Encoding),
+    /// A body in this encoding.
+    Body(Length, Encoding),
     /// WebSocket frames; holds the fragments of a message so far.
     Frames(Vec<u8>),
     Lost,
@@ -123,10 +131,17 @@ impl Decoder {
                 Ok(Some(Item::Head(head)))
             }
             State::Body(length, encoding) => {
-                if self.buffer.len() < *length {
+                let whole = match length {
+                    Length::Known(length) => self
+                        .buffer
+                        .get(..*length)
+                        .map(|body| (body.to_vec(), *length)),
+                    Length::Chunked => parse_chunks(&self.buffer)?,
+                };
+                let Some((body, length)) = whole else {
                     return Ok(None);
-                }
-                let body: Vec<u8> = self.buffer.drain(..*length).collect();
+                };
+                self.buffer.drain(..length);
                 let body = decompress(*encoding, &body, LIMIT).map_err(|why| why.to_string())?;
                 self.state = State::Head;
                 Ok(Some(Item::Message(body.to_vec())))
@@ -166,6 +181,36 @@ fn parse_head(bytes: &[u8]) -> Result<Option<(Head, usize)>, String> {
         headers,
     };
     Ok(Some((head, end + 4)))
+}
+
+/// A whole chunked body and its length on the wire; none when more bytes are needed.
+fn parse_chunks(bytes: &[u8]) -> Result<Option<(Vec<u8>, usize)>, String> {
+    let mut body = Vec::new();
+    let mut at = 0;
+    loop {
+        let rest = bytes.get(at..).unwrap_or_default();
+        let Some(line) = rest.windows(2).position(|two| two == b"\r\n") else {
+            return Ok(None);
+        };
+        let size = rest
+            .get(..line)
+            .and_then(|size| std::str::from_utf8(size).ok());
+        let size = size.and_then(|size| usize::from_str_radix(size.trim(), 16).ok());
+        let size = size.filter(|size| *size <= LIMIT).ok_or("a bad chunk")?;
+        let start = line + 2;
+        // Agents send no trailers: the last chunk is followed by an empty line.
+        let (Some(chunk), Some(_)) = (
+            rest.get(start..start + size),
+            rest.get(start + size..start + size + 2),
+        ) else {
+            return Ok(None);
+        };
+        body.extend_from_slice(chunk);
+        at += start + size + 2;
+        if size == 0 {
+            return Ok(Some((body, at)));
+        }
+    }
 }
 
 struct Frame {
@@ -288,6 +333,19 @@ mod tests {
         let items = Decoder::new().feed(bytes);
         assert_eq!(items.len(), 3);
         assert_eq!(items[1], Item::Message(b"abc".to_vec()));
+    }
+
+    #[test]
+    fn a_chunked_body_is_put_together() {
+        let bytes = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n\
+                      3\r\nabc\r\n1\r\nd\r\n0\r\n\r\nPOST / HTTP/1.1\r\n\r\n";
+        let mut decoder = Decoder::new();
+        let items: Vec<Item> = bytes
+            .iter()
+            .flat_map(|byte| decoder.feed(&[*byte]))
+            .collect();
+        assert_eq!(items.len(), 3);
+        assert_eq!(items[1], Item::Message(b"abcd".to_vec()));
     }
 
     #[test]

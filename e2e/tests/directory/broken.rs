@@ -3,15 +3,17 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::manifests::{CLIENT_TLS, offerable_secret, offerable_tls, secret, with_pair};
 use e2e::pki::{DAY, KeyKind, Leaf, Window};
+use e2e::state::State;
 use e2e::world::{PROFILE, SOON, Setup, World};
 use serde_json::Value;
 
 use crate::steps::{applies_leaf, exchanges, nobody_was_refused, offers};
 
-/// A broken Secret and the reason the profile must give.
+/// A broken Secret, and the condition and reason the profile must give.
 struct Case {
     what: &'static str,
     secret: Option<Value>,
+    condition: &'static str,
     reason: &'static str,
 }
 
@@ -32,11 +34,16 @@ fn cases(world: &mut World, good: &Leaf) -> Result<Vec<Case>> {
     let case = |what, secret, reason| Case {
         what,
         secret: Some(secret),
+        condition: match reason {
+            "Expired" | "NotYetValid" => "CredentialsValid",
+            _ => "ResolvedRefs",
+        },
         reason,
     };
     let gone = Case {
         what: "no Secret at all",
         secret: None,
+        condition: "ResolvedRefs",
         reason: "SecretNotFound",
     };
     Ok(vec![
@@ -75,6 +82,21 @@ fn cases(world: &mut World, good: &Leaf) -> Result<Vec<Case>> {
     ])
 }
 
+/// Waits until the profile says of the Secret what it should.
+async fn judged(state: &State, case: &Case) -> Result<()> {
+    let (ready, condition, reason) = ("Ready", case.condition, case.reason);
+    if reason.is_empty() {
+        let ready = state.wait_for_condition(PROFILE, ready, "True", "", SOON);
+        return ready.await.map(drop);
+    }
+    let why = state.wait_for_condition(PROFILE, condition, "False", reason, SOON);
+    why.await?;
+    let ready = state.wait_for_condition(PROFILE, ready, "False", reason, SOON);
+    let said = ready.await?.message;
+    ensure!(!said.is_empty(), "{reason} without a message");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broken_secret_never_leaves() -> Result<()> {
     let (mut world, good) = World::with_mutual_tls("broken", Setup::default()).await?;
@@ -93,13 +115,9 @@ async fn a_broken_secret_never_leaves() -> Result<()> {
             Some(secret) => world.manifests.apply(secret)?,
             None => world.manifests.delete("Secret", CLIENT_TLS)?,
         }
-        let judged = if case.reason.is_empty() {
-            let ready = state.wait_for_condition(PROFILE, "Ready", "True", "", SOON);
-            ready.await.map(drop)
-        } else {
-            state.wait_for_reason(PROFILE, case.reason, SOON).await
-        };
-        judged.with_context(|| format!("Secret with {}", case.what))?;
+        judged(&state, &case)
+            .await
+            .with_context(|| format!("Secret with {}", case.what))?;
         let link = exchanges(&world, &uid, 1).await?;
         ensure!(offers(&world, &uid).len() == 1, "{} was offered", case.what);
         ensure!(link.certificate.as_deref() == Some(good.fingerprint()));
@@ -129,7 +147,8 @@ async fn a_secret_that_is_broken_from_the_start_offers_nothing() -> Result<()> {
     world.start_operator().await?;
     let uid = world.supervisor("a1").await?;
     let state = world.state();
-    state.wait_for_reason(PROFILE, "Expired", SOON).await?;
+    let expired = state.wait_for_condition(PROFILE, "CredentialsValid", "False", "Expired", SOON);
+    expired.await?;
     let greeted = |record: &e2e::tap::Record| {
         let known = record.of(&uid).iter().any(|link| !link.sent.is_empty());
         e2e::eventually::Look::when(known, "no answer yet")

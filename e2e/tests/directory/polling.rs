@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use e2e::eventually::Look;
 use e2e::manifests::{mutual_tls, profile};
-use e2e::tap::{Connection, Kind};
+use e2e::tap::Connection;
 use e2e::world::{OFFER, PROFILE, SOON, Setup, World};
 
-use crate::steps::{applied, applies_leaf, offers};
+use crate::steps::{applied, applies_leaf, nobody_was_refused, offers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_agent_moves_to_polling_and_back() -> Result<()> {
@@ -52,10 +52,6 @@ async fn an_agent_moves_to_polling_and_back() -> Result<()> {
         "{:?}",
         offers(&world, &uid)
     );
-    for event in world.tap.record().events() {
-        if let Kind::Answer(status) = event.kind {
-            ensure!(matches!(status, 101 | 200), "answered {status}");
-        }
-    }
+    nobody_was_refused(&world)?;
     world.finish().await
 }

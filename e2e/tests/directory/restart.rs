@@ -72,7 +72,20 @@ async fn e7_a_killed_operator_offers_nothing_to_who_has_the_settings() -> Result
     ensure!(state.profile(PROFILE)["agents"]["upToDate"] == 2);
     ensure!(state.profile(PROFILE)["revision"]["number"] == 1);
 
-    // Once more, right when an offer goes out.
+    nobody_was_refused(&world)?;
+    world.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e7_an_operator_killed_while_it_offers_loses_nobody() -> Result<()> {
+    let (mut world, leaf) = World::with_mutual_tls("e7-offer", Setup::default()).await?;
+    let agents = [
+        ("a1", world.supervisor("a1").await?),
+        ("a2", world.supervisor("a2").await?),
+    ];
+    for (_, uid) in &agents {
+        applies_leaf(&world, uid, &leaf).await?;
+    }
     let renewed = world.client_leaf("renewed", KeyKind::EcdsaP256, Window::lasting(60 * DAY))?;
     world
         .manifests
@@ -95,6 +108,11 @@ async fn e7_a_killed_operator_offers_nothing_to_who_has_the_settings() -> Result
         exchanges(&world, uid, 2).await?;
         no_offer_of_what_was_shown(&world, uid)?;
     }
+    let state = world.state();
+    state
+        .wait_for_condition(PROFILE, "Ready", "True", "", SOON)
+        .await?;
+    ensure!(state.profile(PROFILE)["agents"]["upToDate"] == 2);
     ensure!(state.profile(PROFILE)["revision"]["number"] == 2);
 
     let (name, uid) = &agents[0];

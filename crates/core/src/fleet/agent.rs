@@ -98,6 +98,9 @@ pub struct Agent {
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
     pub(super) remembered: bool,
+    /// From a record, which is written behind the push: it may lack the last
+    /// offers of the process before.
+    restored: bool,
     state: SettingsState,
     since: Timestamp,
     last_contact: Timestamp,
@@ -123,6 +126,7 @@ impl Agent {
             bucket: Bucket::new(now.uptime),
             proved: None,
             remembered: false,
+            restored: false,
             state: SettingsState::Pending,
             since: now.wall,
             last_contact: now.wall,
@@ -143,6 +147,7 @@ impl Agent {
             state: record.state,
             since: record.since,
             last_contact: record.last_contact,
+            restored: true,
             ..Self::new(record.uid, &record.namespace, now)
         }
     }
@@ -167,13 +172,28 @@ impl Agent {
 
     /// Was any of these offered under this UID?
     pub fn was_offered<'a>(&self, mut revisions: impl Iterator<Item = &'a Recognition>) -> bool {
-        revisions.any(|revision| self.offered.contains(revision))
+        revisions.any(|revision| self.may_hold(revision))
+    }
+
+    /// A record that ends before its agent's last offers must not lock the
+    /// agent out (law 8): so where one was loaded, a revision newer than all it
+    /// names counts as well, if the profile is at home with the agent.
+    fn may_hold(&self, revision: &Recognition) -> bool {
+        let newer = || {
+            let of_profile = self
+                .offered
+                .iter()
+                .filter(|o| o.profile == revision.profile);
+            of_profile.map(|o| o.number).max() < Some(revision.number)
+        };
+        let at_home = revision.profile.namespace == self.namespace;
+        self.offered.contains(revision) || (self.restored && at_home && newer())
     }
 
     /// A connection wants to speak for this agent. Refused if the UID is
     /// somebody else's.
     pub fn attach(&mut self, mut link: Link, now: Now) -> Option<Step> {
-        let offered = |revision: &Recognition| self.offered.contains(revision);
+        let offered = |revision: &Recognition| self.may_hold(revision);
         match admit(self.binding.as_ref(), offered, &link.verdict) {
             Admission::Refused => return None,
             Admission::Bind(identity) => self.binding = Some(identity),
@@ -294,7 +314,7 @@ impl Agent {
         if was_capable != self.capable() {
             transitions.push(Transition::Capable(self.capable()));
         }
-        transitions.extend(self.hear_failure(message, now));
+        transitions.extend(self.hear_failure(id, message, now));
         (reply, transitions)
     }
 
@@ -326,7 +346,7 @@ impl Agent {
         };
         match self.decide(link, wish.target, wish.trust, wish.hold, now) {
             Decision::Offer(revision, retry) => {
-                let (hash, offer) = revision.offer(retry);
+                let (hash, offer) = (revision.hash(retry), revision.offer(retry));
                 let this = Recognition {
                     profile: revision.profile().clone(),
                     number: revision.number(),
@@ -532,6 +552,8 @@ impl Agent {
         };
         if self.flight.as_ref().is_some_and(|f| f.revision == this) {
             self.land(SettingsState::Applied, now);
+            // Whatever it said of them before, it runs them (law 6).
+            self.enter(SettingsState::Applied, now);
         }
         let known = |p: &Proved| {
             is(
@@ -555,7 +577,7 @@ impl Agent {
             };
             self.proved = Some(proved.clone());
             step.transitions.push(Transition::Proved(proved));
-            self.attempts.reset();
+            self.attempts.proved();
         }
         let wanted = target
             .revision_for(self.uid)
@@ -584,7 +606,12 @@ impl Agent {
         }
     }
 
-    fn hear_failure(&mut self, message: &AgentToServer, now: Now) -> Option<Transition> {
+    fn hear_failure(
+        &mut self,
+        id: LinkId,
+        message: &AgentToServer,
+        now: Now,
+    ) -> Option<Transition> {
         let status = message.connection_settings_status.as_ref()?;
         let flight = self.flight.as_mut()?;
         let about_it = status.last_connection_settings_hash[..] == flight.hash.as_bytes()[..];
@@ -592,7 +619,10 @@ impl Agent {
             return None;
         }
         flight.landed = true;
-        self.attempts.failed(now.uptime, None);
+        let old = self.links.iter().find(|link| link.id == id);
+        let end = old.and_then(|link| link.presented.not_after());
+        let remaining = end.map(|end| now.until(end));
+        self.attempts.failed(now.uptime, remaining);
         self.enter(SettingsState::Failed, now);
         Some(Transition::Failed(clean(&status.error_message)))
     }

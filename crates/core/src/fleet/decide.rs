@@ -101,7 +101,7 @@ impl Agent {
         let marker = revision.marker();
         let retry = self.attempts.retry(marker);
         let repeatable = link.transport == Transport::Http;
-        if !repeatable && link.offered.contains(&revision.offer(retry).0) {
+        if !repeatable && link.offered.contains(&revision.hash(retry)) {
             return silent(Silence::OfferedHere);
         }
         let not_before = self.attempts.not_before(marker);
@@ -182,9 +182,9 @@ impl Agent {
             return false;
         }
         let on_the_old_link = self.flight.as_ref().is_some_and(|f| f.link >= link.id);
-        let retry = self.attempts.retry(revision.marker());
+        // Any attempt: the counter may have been lost in a restart.
         !on_the_old_link
-            && (0..=retry.min(64)).any(|r| revision.offer(r).0.as_bytes()[..] == hash[..])
+            && (0..=latch::MAX_RETRY).any(|retry| revision.hash(retry).as_bytes()[..] == hash[..])
     }
 }
 

@@ -21,6 +21,10 @@ const BACKOFF: [Duration; 5] = [
 /// After the n-th reported failure the next attempt waits 10 min · 2ⁿ, up to 6 h.
 const FAILED_FIRST: Duration = Duration::from_secs(10 * 60);
 const FAILED_LAST: Duration = Duration::from_secs(6 * 3600);
+/// What is left of the old credential never makes the wait shorter than this.
+const FAILED_SHORTEST: Duration = Duration::from_secs(60);
+/// The retry counter of a hash stops here: with 6 h between them, after 16 days.
+pub(super) const MAX_RETRY: u32 = 64;
 /// Offers an agent may get whatever their hash: 10 at once, 6 an hour.
 const BURST: u32 = 10;
 const REFILL: Duration = Duration::from_secs(600);
@@ -29,8 +33,11 @@ const REFILL: Duration = Duration::from_secs(600);
 #[derive(Clone, Debug, Default)]
 pub(super) struct Attempts {
     marker: Option<Marker>,
+    /// Attempts and reported failures since the last evidence.
     made: u32,
     failed: u32,
+    /// Reported failures ever: a hash that failed is not used again.
+    retry: u32,
     not_before: Duration,
 }
 
@@ -48,7 +55,7 @@ impl Attempts {
     /// of the next offer's hash.
     pub(super) fn retry(&self, marker: Marker) -> u32 {
         if self.marker == Some(marker) {
-            self.failed
+            self.retry
         } else {
             0
         }
@@ -72,13 +79,20 @@ impl Attempts {
         let wait = FAILED_FIRST
             .saturating_mul(1 << self.failed.min(6))
             .min(FAILED_LAST);
-        let wait = remaining.map_or(wait, |remaining| wait.min(remaining / 2));
+        let latest = remaining.map(|remaining| (remaining / 2).max(FAILED_SHORTEST));
+        let wait = latest.map_or(wait, |latest| wait.min(latest));
         self.failed = self.failed.saturating_add(1);
+        self.retry = (self.retry + 1).min(MAX_RETRY);
         self.not_before = now + wait;
     }
 
-    pub(super) fn reset(&mut self) {
-        *self = Self::default();
+    /// The agent was seen to run what it was offered.
+    pub(super) fn proved(&mut self) {
+        *self = Self {
+            marker: self.marker,
+            retry: self.retry,
+            ..Self::default()
+        };
     }
 }
 

@@ -1,7 +1,9 @@
 //! What one connection showed of itself: the only input to any judgement.
 
+use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
 use sha2::{Digest as _, Sha256};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::{KeyRing, Marker};
 
@@ -102,6 +104,13 @@ impl Presented {
                 .and_then(|value| std::str::from_utf8(value).ok())
                 .and_then(Marker::from_hex),
         }
+    }
+
+    /// The end of the certificate that it showed.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        let (_, leaf) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()
     }
 }
 

@@ -19,10 +19,17 @@ pub(super) fn marker(keys: &KeyRing, settings: &OpAmpConnectionSettings) -> Mark
 
 /// The hash sent beside the sections: covers all of them as sent, and the
 /// retry counter, since a client may skip a hash it has seen (agents.md H17).
-pub(super) fn wire_hash(keys: &KeyRing, sections: &[u8], retry: u32) -> Digest {
+pub(super) fn wire_hash(keys: &KeyRing, sections: &SectionsDigest, retry: u32) -> Digest {
     let mut message = retry.to_be_bytes().to_vec();
-    message.extend_from_slice(&Sha256::digest(sections));
+    message.extend_from_slice(sections);
     keys.sign(WIRE_DOMAIN, &message)
+}
+
+/// SHA-256 of all sections as sent.
+pub(super) type SectionsDigest = [u8; 32];
+
+pub(super) fn sections_digest(sections: &[u8]) -> SectionsDigest {
+    Sha256::digest(sections).into()
 }
 
 /// Version 1: each field as name, length and value, in this order, absent ones
@@ -110,8 +117,9 @@ mod tests {
     #[test]
     fn law8_golden_vectors_of_marker_and_wire_hash() {
         assert_eq!(marker(&keys(), &settings()).to_hex(), GOLDEN_MARKER);
-        assert_eq!(wire_hash(&keys(), b"sections", 0).to_hex(), GOLDEN_WIRE[0]);
-        assert_eq!(wire_hash(&keys(), b"sections", 1).to_hex(), GOLDEN_WIRE[1]);
+        let sections = sections_digest(b"sections");
+        assert_eq!(wire_hash(&keys(), &sections, 0).to_hex(), GOLDEN_WIRE[0]);
+        assert_eq!(wire_hash(&keys(), &sections, 1).to_hex(), GOLDEN_WIRE[1]);
     }
 
     const GOLDEN_MARKER: &str = "2e4ec139a7461bf281e45f91c07f8298793fb7fd959122ad1484171a022307c8";

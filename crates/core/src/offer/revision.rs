@@ -109,7 +109,8 @@ impl fmt::Debug for Draft {
 pub struct Revision {
     draft: Draft,
     number: u64,
-    first: OnceLock<(WireHash, OfferBytes)>,
+    sections: OnceLock<hash::SectionsDigest>,
+    first: OnceLock<OfferBytes>,
 }
 
 impl Revision {
@@ -119,6 +120,7 @@ impl Revision {
         Self {
             draft,
             number,
+            sections: OnceLock::new(),
             first: OnceLock::new(),
         }
     }
@@ -147,24 +149,37 @@ impl Revision {
         &self.draft.credential
     }
 
-    /// The offer and its hash. The first attempt is encoded once and shared by
+    /// The offer. The first attempt is encoded once and shared by
     /// all agents; a retry is rare and encoded when needed.
     #[must_use]
-    pub fn offer(&self, retry: u32) -> (WireHash, OfferBytes) {
+    pub fn offer(&self, retry: u32) -> OfferBytes {
         match retry {
             0 => self.first.get_or_init(|| self.encode(0)).clone(),
             _ => self.encode(retry),
         }
     }
 
-    fn encode(&self, retry: u32) -> (WireHash, OfferBytes) {
-        let mut offers = ConnectionSettingsOffers {
+    /// The hash of the offer.
+    #[must_use]
+    pub fn hash(&self, retry: u32) -> WireHash {
+        let sections = self
+            .sections
+            .get_or_init(|| hash::sections_digest(&self.offers().encode_to_vec()));
+        hash::wire_hash(&self.draft.keys, sections, retry)
+    }
+
+    fn encode(&self, retry: u32) -> OfferBytes {
+        OfferBytes::encode(&ConnectionSettingsOffers {
+            hash: self.hash(retry).as_bytes().to_vec().into(),
+            ..self.offers()
+        })
+    }
+
+    fn offers(&self) -> ConnectionSettingsOffers {
+        ConnectionSettingsOffers {
             opamp: Some(self.draft.settings.clone()),
             ..Default::default()
-        };
-        let hash = hash::wire_hash(&self.draft.keys, &offers.encode_to_vec(), retry);
-        offers.hash = hash.as_bytes().to_vec().into();
-        (hash, OfferBytes::encode(&offers))
+        }
     }
 }
 

@@ -37,5 +37,5 @@ pub(crate) fn decode(offer: OfferBytes) -> ConnectionSettingsOffers {
 
 /// What an agent reads of a revision's first offer.
 pub(crate) fn offered(revision: &Revision) -> ConnectionSettingsOffers {
-    decode(revision.offer(0).1)
+    decode(revision.offer(0))
 }

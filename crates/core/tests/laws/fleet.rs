@@ -1,10 +1,11 @@
 //! Laws 1, 5, 6 and 8: who is offered what, how often, and what counts.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
-    fleet::{Agent, Evidence, SettingsState, Silence, Transition, Transport},
-    identity::{Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
+    fleet::{Agent, Evidence, Link, LinkId, SettingsState, Silence, Transition, Transport},
+    identity::{Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust, Verdict},
 };
 use opamp_wire::{
     AgentCapabilities, ServerCapabilities,
@@ -12,7 +13,7 @@ use opamp_wire::{
 };
 
 use crate::common::{
-    Bench, CAPABLE, STRONG_TOKEN, World, at, full, offered, opaque, reported, uid,
+    Bench, CAPABLE, Issue, STRONG_TOKEN, World, at, full, offered, opaque, reported, uid,
 };
 
 fn nothing() -> Presented {
@@ -225,6 +226,67 @@ fn law5_a_reported_failure_is_tried_again_under_a_new_hash() {
 }
 
 #[test]
+fn law5_a_failure_waits_no_longer_than_half_of_what_the_old_credential_has() {
+    let world = World::new();
+    // The tests' time begins a day before it ends.
+    let old = world.ca.issue(&Issue {
+        to: (2030, 1, 2),
+        ..Issue::client()
+    });
+    let left = 16 * 60;
+    let now = 24 * 3600 - left;
+    let mut bench = Bench::new(world.revision(1));
+    let (link, _) = bench.come(Presented::new(vec![old.der], None, None), now);
+    let failed = reported(
+        ConnectionSettingsStatuses::Failed,
+        &offered(&bench.target.current).hash,
+    );
+    bench.say(link, failed, now);
+    let until = bench.refresh(link, now + 15).until;
+    assert_eq!(until, Some(Duration::from_secs(now + left / 2)));
+}
+
+#[test]
+fn law6_applied_of_a_retry_stays_proved() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    let first = offered(&bench.target.current).hash;
+    bench.say(old, reported(ConnectionSettingsStatuses::Failed, &first), 5);
+    let again = bench.refresh(old, 605).push.unwrap();
+    let second = crate::common::decode(again).hash;
+    bench.leave(old, 606);
+    let applied = reported(ConnectionSettingsStatuses::Applied, &second);
+    let link = bench.connect(Transport::WebSocket, nothing(), 0, 610);
+    bench.say(link, applied.clone(), 610);
+    assert_eq!(evidence(&bench), Some(Evidence::Report));
+    for seconds in [700, 7_000, 70_000] {
+        let heard = bench.say(link, full(), seconds);
+        assert!(!heard.offers());
+        assert_eq!(heard.transitions, []);
+        assert!(bench.refresh(link, seconds).push.is_none());
+    }
+    assert_eq!(evidence(&bench), Some(Evidence::Report));
+    // A process that has forgotten the counter believes it too.
+    let mut later = Bench::restored(bench.agent.record(), Arc::clone(&bench.target.current));
+    let link = later.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(!later.say(link, applied, 0).offers());
+    assert_eq!(evidence(&later), Some(Evidence::Report));
+}
+
+#[test]
+fn law6_the_marker_takes_a_reported_failure_away() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    let hash = offered(&bench.target.current).hash;
+    bench.say(old, reported(ConnectionSettingsStatuses::Failed, &hash), 1);
+    assert_eq!(bench.agent.record().state, SettingsState::Failed);
+    bench.leave(old, 2);
+    bench.come(bench.marked(), 3);
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+}
+
+#[test]
 fn law6_a_certificate_or_token_counts_if_it_is_a_new_one() {
     let world = World::new();
     let certificate = Presented::new(vec![world.client.der.clone()], None, None);
@@ -389,4 +451,46 @@ fn law8_a_retired_key_still_verifies() {
         assert!(matches!(both, Proof::Proved(_)), "{both:?}");
         assert_eq!(ring(vec![[8; 32]]).verify(&shown, at(0)), Proof::Refused);
     }
+}
+
+/// The operator was killed between a push and the record of it.
+#[test]
+fn law8_a_record_older_than_the_last_offer_locks_nobody_out() {
+    let world = World::new();
+    let before = {
+        let mut bench = Bench::new(world.revision(4));
+        bench.come(nothing(), 0);
+        bench.agent.record()
+    };
+    let shows = |number: u64, namespace: &str| {
+        let profile = ProfileKey {
+            namespace: namespace.into(),
+            name: world.revision(1).profile().name.clone(),
+        };
+        Verdict {
+            recognised: [Recognition { profile, number }].into(),
+            ..Verdict::default()
+        }
+    };
+    let admits = |agent: &mut Agent, verdict: Verdict| {
+        let link = LinkId(1_000);
+        let link = Link::new(
+            link,
+            Transport::WebSocket,
+            nothing(),
+            verdict,
+            Duration::ZERO,
+        );
+        agent.attach(link, at(0)).is_some()
+    };
+    let restored = || Agent::restore(before.clone(), at(0));
+    assert!(admits(&mut restored(), shows(4, "a")));
+    assert!(admits(&mut restored(), shows(5, "a")));
+    // Older ones are known to be somebody else's; so are those of other tenants.
+    assert!(!admits(&mut restored(), shows(3, "a")));
+    assert!(!admits(&mut restored(), shows(5, "b")));
+    // A process that saw everything needs no such allowance.
+    let mut bench = Bench::new(world.revision(4));
+    bench.come(nothing(), 0);
+    assert!(!admits(&mut bench.agent, shows(5, "a")));
 }
