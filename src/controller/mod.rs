@@ -68,8 +68,6 @@ pub struct Controller {
 const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
 /// How often time passes for agents without a task of their own.
 const TICK: Duration = Duration::from_secs(2);
-/// Until an agent's own interval is known.
-const POLL_INTERVAL: Duration = Duration::from_secs(30);
 
 impl Controller {
     /// A controller that knows what an earlier process left.
@@ -130,7 +128,7 @@ impl Controller {
                     None => break,
                 },
                 () = self.hub.roster.changed() => {}
-                _ = tick.tick() => self.hub.roster.tick(POLL_INTERVAL, self.hub.clock.now()),
+                _ = tick.tick() => self.hub.roster.tick(self.hub.clock.now()),
                 () = sleep_until(next) => {}
             }
             while let Ok(observation) = self.port.observations.try_recv() {

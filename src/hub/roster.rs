@@ -6,7 +6,6 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use opamp_operator_api::ProfileKey;
@@ -126,10 +125,10 @@ impl Roster {
     }
 
     /// Lets time pass for agents whose links have no task of their own.
-    pub fn tick(&self, poll_interval: Duration, now: Now) {
+    pub fn tick(&self, now: Now) {
         for agent in self.all() {
             let mut agent = agent.lock();
-            let step = agent.tick(poll_interval, now);
+            let step = agent.tick(now);
             self.note(&agent, &step.transitions);
         }
     }

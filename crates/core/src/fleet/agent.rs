@@ -31,9 +31,6 @@ const MAX_ATTRIBUTES: usize = 64;
 const MAX_ATTRIBUTE_BYTES: usize = 1024;
 /// `ServerToAgentFlags_ReportFullState`.
 const REPORT_FULL_STATE: u64 = 1;
-/// An HTTP link ends after this many missed polls, but not before a minute.
-const MISSED_POLLS: u32 = 3;
-const MIN_HTTP_SILENCE: Duration = Duration::from_secs(90);
 
 /// What the agent should have, as far as it is known.
 #[derive(Clone, Copy, Debug)]
@@ -280,8 +277,7 @@ impl Agent {
             .sequence
             .is_some_and(|last| message.sequence_num != last.wrapping_add(1));
         let described = message.agent_description.is_some();
-        link.last_message = now.uptime;
-        link.sequence = Some(message.sequence_num);
+        link.heard(message.sequence_num, now.uptime);
         if first {
             reply.capabilities = Some(ServerCapabilities::OURS);
             link.fresh_start = described && message.sequence_num <= 1;
@@ -416,15 +412,12 @@ impl Agent {
 
     /// Time passed: ends HTTP links that went silent, and the wait for an
     /// agent that switches.
-    pub fn tick(&mut self, poll_interval: Duration, now: Now) -> Step {
+    pub fn tick(&mut self, now: Now) -> Step {
         let mut step = Step::default();
-        let silence = poll_interval
-            .saturating_mul(MISSED_POLLS)
-            .max(MIN_HTTP_SILENCE);
         let silent: Vec<_> = self
             .links
             .iter()
-            .filter(|l| l.transport == Transport::Http && l.last_message + silence <= now.uptime)
+            .filter(|l| l.transport == Transport::Http && l.silent_at() <= now.uptime)
             .map(|link| link.id)
             .collect();
         for id in silent {

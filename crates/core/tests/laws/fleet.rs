@@ -494,3 +494,22 @@ fn law8_a_record_older_than_the_last_offer_locks_nobody_out() {
     bench.come(nothing(), 0);
     assert!(!admits(&mut bench.agent, shows(5, "a")));
 }
+
+/// A poll that is late by the agent's own interval is not missed.
+#[test]
+fn law10_an_http_link_ends_after_three_polls_of_its_own_interval() {
+    for interval in [10, 300] {
+        let mut bench = bench();
+        let link = bench.connect(Transport::Http, nothing(), 0, 0);
+        for poll in 0..3 {
+            bench.say(link, full(), poll * interval);
+        }
+        let last = 2 * interval;
+        let end = last + 3 * interval.max(30);
+        bench.agent.tick(at(end - 1));
+        assert!(bench.agent.link(link).is_some());
+        let step = bench.agent.tick(at(end));
+        assert!(step.transitions.contains(&Transition::Disconnected));
+        assert!(bench.agent.link(link).is_none());
+    }
+}
