@@ -13,7 +13,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
-    backend::{directory::Directory, pipe},
+    backend::{cluster::Cluster, directory::Directory, pipe},
     config::Config,
     controller::{Controller, Setup},
     hub::Hub,
@@ -25,16 +25,46 @@ const SERVER_GRACE: Duration = Duration::from_secs(15);
 /// How long the last statuses and records may take.
 const REPORT_GRACE: Duration = Duration::from_secs(10);
 
-/// Runs over two directories until SIGTERM or SIGINT.
+/// Where profiles come from and where the operator's memory is.
+#[derive(Debug)]
+pub enum Source {
+    /// The Kubernetes API.
+    Cluster,
+    /// Two directories.
+    Directory {
+        /// With YAML files.
+        manifests: PathBuf,
+        /// Of the operator's own.
+        state: PathBuf,
+    },
+}
+
+/// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn run(config: Config, manifests: PathBuf, state: PathBuf) -> anyhow::Result<()> {
+pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let directory = Directory::new(manifests, state, config.watch_namespaces())?;
-    let memory = directory.load()?;
-    let hub = Arc::new(Hub::new(config.limits.agents, config.hold()));
+    // Ended in this order: agents, then statuses and records.
+    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
+    let tasks = TaskTracker::new();
     let (port, plug) = pipe();
+    let namespaces = config.watch_namespaces();
+    let memory = match source {
+        Source::Cluster => {
+            let mut cluster = Cluster::connect(&config.namespace, namespaces).await?;
+            let memory = cluster.load().await?;
+            tasks.spawn(cluster.run(plug, working.clone()));
+            memory
+        }
+        Source::Directory { manifests, state } => {
+            let directory = Directory::new(manifests, state, namespaces)?;
+            let memory = directory.load()?;
+            tasks.spawn(directory.run(plug, working.clone()));
+            memory
+        }
+    };
+    let hub = Arc::new(Hub::new(config.limits.agents, config.hold()));
     let setup = Setup {
         settings: Settings {
             debounce: config.debounce(),
@@ -47,9 +77,6 @@ pub async fn run(config: Config, manifests: PathBuf, state: PathBuf) -> anyhow::
     };
     let controller = Controller::new(Arc::clone(&hub), port, setup, memory, Arc::clone(&provider));
     let mut ready = controller.ready();
-    // Ended in this order: agents, then statuses and records.
-    let (serving, working) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
     if let Some(address) = &config.admin {
         let listener = TcpListener::bind(address.listen).await.with_context(|| {
             format!(
@@ -59,7 +86,6 @@ pub async fn run(config: Config, manifests: PathBuf, state: PathBuf) -> anyhow::
         })?;
         tasks.spawn(admin::serve(listener, ready.clone(), serving.clone()));
     }
-    tasks.spawn(directory.run(plug, working.clone()));
     let working_controller = tasks.spawn(controller.run(working.clone()));
     let mut terminated = signal(SignalKind::terminate())?;
     let mut interrupted = signal(SignalKind::interrupt())?;

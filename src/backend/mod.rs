@@ -1,19 +1,21 @@
-//! The two ends of the pipe: observations in, reports out. `directory` reads
-//! YAML files; everything between is the same for any backend.
+//! The two ends of the pipe: observations in, reports out. `cluster` speaks to
+//! the Kubernetes API, `directory` reads YAML files; everything between is the
+//! same for both.
 
+pub mod cluster;
 pub mod directory;
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use opamp_operator_api::{
-    ObjectRef, ProfileKey,
+    ConditionType, ObjectRef, ProfileKey, Reason,
     v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
 };
 use opamp_operator_core::{
     catalog::Stored,
     fleet::AgentRecord,
     identity::{KeyRing, LedgerEntry},
-    offer::Observed,
+    offer::{Observed, Refusal},
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -35,6 +37,8 @@ pub enum Report {
     Profile {
         /// Whose.
         key: ProfileKey,
+        /// `metadata.uid`, where there is one.
+        uid: Option<String>,
         /// `metadata.generation`.
         generation: i64,
         /// None if it breaks the CRD's rules.
@@ -82,6 +86,16 @@ pub struct Plug {
     pub wanted: watch::Receiver<BTreeSet<ObjectRef>>,
     /// From the controller.
     pub reports: mpsc::Receiver<Report>,
+}
+
+/// What the CRD's rules refuse, as a condition says it.
+fn refuse(refusals: &[crate::judge::Refusal]) -> Refusal {
+    let message: Vec<_> = refusals.iter().take(5).map(ToString::to_string).collect();
+    Refusal {
+        condition: ConditionType::Accepted,
+        reason: Reason::InvalidSpec,
+        message: message.join("; "),
+    }
 }
 
 /// Enough for a burst; beyond that the faster side waits.

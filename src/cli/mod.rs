@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use crate::{
-    app,
+    app::{self, Source},
     config::Config,
     crd,
     telemetry::{self, LogFormat},
@@ -33,12 +33,13 @@ struct Run {
     /// The configuration: a file with `kind: OperatorConfiguration`.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// A directory with profiles, Secrets and `ConfigMaps` as YAML.
-    #[arg(long, value_name = "DIR")]
-    manifests: PathBuf,
-    /// Where statuses, agents, ledger and key are kept.
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    /// Instead of the Kubernetes API: a directory with profiles, Secrets and
+    /// `ConfigMaps` as YAML.
+    #[arg(long, value_name = "DIR", requires = "state")]
+    manifests: Option<PathBuf>,
+    /// With --manifests: where statuses, agents, ledger and key are kept.
+    #[arg(long, value_name = "DIR", requires = "manifests")]
+    state: Option<PathBuf>,
     /// Form of log lines.
     #[arg(
         long,
@@ -70,7 +71,11 @@ impl Cli {
                     .enable_all()
                     .build()
                     .context("the runtime cannot be started")?;
-                runtime.block_on(app::run(config, run.manifests, run.state))
+                let source = match run.manifests.zip(run.state) {
+                    Some((manifests, state)) => Source::Directory { manifests, state },
+                    None => Source::Cluster,
+                };
+                runtime.block_on(app::run(config, source))
             }
         }
     }

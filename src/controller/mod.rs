@@ -191,7 +191,7 @@ impl Controller {
         self.agents.extend(dirty.agents);
     }
 
-    fn want(&self) {
+    fn want(&mut self) {
         let mut wanted = self.catalog.wanted();
         wanted.insert(self.setup.serving.clone());
         wanted.extend(
@@ -200,6 +200,7 @@ impl Controller {
                 .iter()
                 .map(|source| source.object.clone()),
         );
+        self.catalog.retain(&wanted);
         self.port.wanted.send_if_modified(|known| {
             let differs = *known != wanted;
             if differs {

@@ -47,6 +47,7 @@ impl Controller {
         state.stored.status = status.clone();
         let report = Report::Profile {
             key: key.clone(),
+            uid: state.stored.uid.clone(),
             generation: state.stored.generation,
             spec: state.stored.spec.as_ref().ok().cloned(),
             status: Box::new(status),

@@ -12,16 +12,14 @@ use std::{
     time::Duration,
 };
 
-use opamp_operator_api::{
-    ConditionType, ObjectRef, ProfileKey, Reason, v1alpha1::OpAMPConnectionProfileSpec,
-};
+use opamp_operator_api::{ObjectRef, ProfileKey, v1alpha1::OpAMPConnectionProfileSpec};
 use opamp_operator_core::{
     catalog::Stored,
     offer::{Object, Observed, Refusal},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Memory, Observation, Plug, Report};
+use super::{Memory, Observation, Plug, Report, refuse};
 use crate::judge::Judge;
 
 pub use state::StateError;
@@ -200,6 +198,7 @@ impl Directory {
                 generation,
                 spec,
                 status,
+                ..
             } => {
                 self.state
                     .write_profile(&key, generation, spec.as_deref(), *status);
@@ -221,13 +220,4 @@ fn observed(object: Option<&Arc<Object>>) -> Observed {
     object.map_or(Observed::Absent, |object| {
         Observed::Present(Arc::clone(object))
     })
-}
-
-fn refuse(refusals: &[crate::judge::Refusal]) -> Refusal {
-    let message: Vec<_> = refusals.iter().take(5).map(ToString::to_string).collect();
-    Refusal {
-        condition: ConditionType::Accepted,
-        reason: Reason::InvalidSpec,
-        message: message.join("; "),
-    }
 }

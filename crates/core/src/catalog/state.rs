@@ -151,6 +151,11 @@ impl Catalog {
         self.objects.get(object).unwrap_or(&PENDING)
     }
 
+    /// Forgets what nobody names any more: no secret is kept without a use.
+    pub fn retain(&mut self, wanted: &BTreeSet<ObjectRef>) {
+        self.objects.retain(|object, _| wanted.contains(object));
+    }
+
     /// Everything the profiles name.
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<ObjectRef> {

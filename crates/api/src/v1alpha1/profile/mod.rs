@@ -44,8 +44,8 @@ pub use trust::{
     printcolumn(
         name = "Status",
         type_ = "string",
-        json_path = r#".status.conditions[?(@.type=="Progressing")].reason"#,
-        description = "What the operator does at the moment"
+        json_path = r#".status.conditions[?(@.type=="Ready")].reason"#,
+        description = "Why it is ready, or why not"
     ),
     printcolumn(
         name = "Revision",

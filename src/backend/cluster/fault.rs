@@ -1,0 +1,62 @@
+//! Errors of the client in words that are safe to log: a parser's error may
+//! quote the value it did not like, so those are named by kind only.
+
+use kube::runtime::watcher;
+
+/// What went wrong.
+pub(super) fn words(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
+        kube::Error::SerdeError(_) => "the answer cannot be read".into(),
+        kube::Error::Service(error) => root(&**error),
+        kube::Error::HyperError(error) => root(error),
+        kube::Error::Auth(_) => "the credentials of the client cannot be used".into(),
+        _ => "the request failed".into(),
+    }
+}
+
+/// The innermost cause: of a connection, what the system says.
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// The API's code, where it is the API that refuses.
+pub(super) fn code(error: &kube::Error) -> Option<u16> {
+    match error {
+        kube::Error::Api(status) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// What became of a watch.
+pub(super) struct WatchFault {
+    /// The API's code.
+    pub(super) code: Option<u16>,
+    /// Safe to log.
+    pub(super) words: String,
+}
+
+impl From<&watcher::Error> for WatchFault {
+    fn from(error: &watcher::Error) -> Self {
+        match error {
+            watcher::Error::InitialListFailed(error)
+            | watcher::Error::WatchStartFailed(error)
+            | watcher::Error::WatchFailed(error) => Self {
+                code: code(error),
+                words: words(error),
+            },
+            watcher::Error::WatchError(status) => Self {
+                code: Some(status.code),
+                words: status.message.clone(),
+            },
+            watcher::Error::NoResourceVersion => Self {
+                code: None,
+                words: "the API gives no resource version".into(),
+            },
+        }
+    }
+}

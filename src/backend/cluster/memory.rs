@@ -1,0 +1,300 @@
+//! What outlives the process: the key behind markers and digests in a Secret,
+//! the ledger as one `ControllerRevision` per published revision.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::{
+    ByteString,
+    api::{apps::v1::ControllerRevision, core::v1::Secret},
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, runtime::RawExtension},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    runtime::{WatchStreamExt as _, watcher::watch_object},
+};
+use opamp_operator_api::ProfileKey;
+use opamp_operator_core::identity::{KeyRing, LedgerEntry};
+use sha2::{Digest as _, Sha256};
+use tokio::time::timeout;
+
+use super::{FIELD_MANAGER, WRITE_TIMEOUT, fault};
+use crate::backend::Memory;
+
+/// The Secret with the keys: hexadecimal, one a line, the first signs.
+const KEY_SECRET: &str = "opamp-operator-hash-key";
+const KEYS: &str = "keys";
+/// Tells ledger entries from the revisions of Deployments.
+const LEDGER_LABEL: &str = "opamp-operator.dev/ledger";
+const PROFILE_ANNOTATION: &str = "opamp-operator.dev/profile";
+/// The data of a `ControllerRevision` cannot change, so this stands beside it.
+const SUPERSEDED_ANNOTATION: &str = "opamp-operator.dev/superseded";
+/// Entries fetched at a time.
+const PAGE: u32 = 500;
+
+/// Why the memory of earlier processes cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// The API refuses or fails.
+    #[error("{what} in namespace {namespace} cannot be used: {problem}")]
+    Api {
+        /// Of what.
+        what: &'static str,
+        /// Where.
+        namespace: String,
+        /// As the API says.
+        problem: String,
+    },
+    /// An object is not what we wrote.
+    #[error("{what} {name} in namespace {namespace} is not readable: restore it, or delete it")]
+    Broken {
+        /// Its kind.
+        what: &'static str,
+        /// Which.
+        name: String,
+        /// Where.
+        namespace: String,
+    },
+    /// `HashKeyLost`.
+    #[error(
+        "HashKeyLost: Secret {KEY_SECRET} is missing in namespace {namespace} while {entries} revisions are in the \
+         ledger; nothing is offered. Restore the Secret from a backup, or confirm that every agent may be offered \
+         its settings again: kubectl delete controllerrevisions -n {namespace} -l {LEDGER_LABEL}=true"
+    )]
+    KeyLost {
+        /// Where.
+        namespace: String,
+        /// How many entries there are.
+        entries: usize,
+    },
+    /// The system gives no randomness.
+    #[error("the system gives no random numbers for the key")]
+    Random,
+}
+
+#[derive(Clone)]
+pub(super) struct Store {
+    namespace: String,
+    secrets: Api<Secret>,
+    revisions: Api<ControllerRevision>,
+}
+
+impl Store {
+    pub(super) fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            secrets: Api::namespaced(client.clone(), namespace),
+            revisions: Api::namespaced(client, namespace),
+        }
+    }
+
+    pub(super) async fn load(&self) -> Result<Memory, MemoryError> {
+        let ledger = self.ledger().await?;
+        Ok(Memory {
+            keys: self.keys(ledger.len()).await?,
+            ledger,
+            agents: Vec::new(),
+        })
+    }
+
+    async fn ledger(&self) -> Result<Vec<LedgerEntry>, MemoryError> {
+        let mut how = ListParams::default()
+            .labels(&format!("{LEDGER_LABEL}=true"))
+            .limit(PAGE);
+        let mut entries = Vec::new();
+        loop {
+            let page = within(self.revisions.list(&how)).await;
+            let page = page.map_err(|(_, problem)| self.fault("ControllerRevisions", problem))?;
+            for revision in &page.items {
+                let entry = read(revision).ok_or_else(|| MemoryError::Broken {
+                    what: "ControllerRevision",
+                    name: revision.name_any(),
+                    namespace: self.namespace.clone(),
+                })?;
+                entries.push(entry);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => how = how.continue_token(&token),
+                None => return Ok(entries),
+            }
+        }
+    }
+
+    async fn keys(&self, entries: usize) -> Result<KeyRing, MemoryError> {
+        let found = within(self.secrets.get_opt(KEY_SECRET)).await;
+        let found =
+            found.map_err(|(_, problem)| self.fault("Secret opamp-operator-hash-key", problem))?;
+        let broken = || MemoryError::Broken {
+            what: "Secret",
+            name: KEY_SECRET.into(),
+            namespace: self.namespace.clone(),
+        };
+        if let Some(secret) = found {
+            let data = secret.data.and_then(|mut data| data.remove(KEYS));
+            return data.and_then(|data| parse_keys(&data.0)).ok_or_else(broken);
+        }
+        if entries > 0 {
+            return Err(MemoryError::KeyLost {
+                namespace: self.namespace.clone(),
+                entries,
+            });
+        }
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| MemoryError::Random)?;
+        let keys = KeyRing::new(vec![key]).ok_or_else(broken)?;
+        let created = within(self.secrets.create(&manager(), &key_secret(&keys))).await;
+        created.map_err(|(_, problem)| self.fault("Secret opamp-operator-hash-key", problem))?;
+        Ok(keys)
+    }
+
+    /// Makes the key's Secret anew when somebody deletes it: without it no
+    /// agent would be recognised after the next start.
+    pub(super) async fn keep(self, keys: Option<KeyRing>) {
+        let Some(keys) = keys else { return };
+        let stream = watch_object(self.secrets.clone(), KEY_SECRET).default_backoff();
+        let mut stream = std::pin::pin!(stream);
+        while let Some(seen) = stream.next().await {
+            if !matches!(seen, Ok(None)) {
+                continue;
+            }
+            match within(self.secrets.create(&manager(), &key_secret(&keys))).await {
+                Ok(_) => tracing::warn!("Secret {KEY_SECRET} was deleted and is made anew"),
+                Err((_, error)) => {
+                    tracing::error!(error, "Secret {KEY_SECRET} is gone and cannot be made anew");
+                }
+            }
+        }
+    }
+
+    /// Stores an entry. The data of a stored one never changes; when it was
+    /// superseded may be added.
+    pub(super) async fn put(&self, entry: &LedgerEntry) -> Result<(), String> {
+        let revision = write(entry).ok_or("the entry cannot be written as JSON")?;
+        let name = revision.name_any();
+        match within(self.revisions.create(&manager(), &revision)).await {
+            Ok(_) => return Ok(()),
+            Err((Some(409), _)) => {}
+            Err((_, problem)) => return Err(problem),
+        }
+        let stored = within(self.revisions.get(&name)).await;
+        let stored = stored.map_err(|(_, problem)| problem)?;
+        let same = |stored: LedgerEntry| LedgerEntry {
+            superseded: None,
+            ..stored
+        };
+        if read(&stored).map(same) != Some(same(entry.clone())) {
+            return Err(format!(
+                "ControllerRevision {name} holds another revision: does a second operator write this ledger?"
+            ));
+        }
+        let annotations = revision.metadata.annotations;
+        let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": annotations}}));
+        let how = PatchParams::default();
+        let patched = self.revisions.patch(&name, &how, &patch);
+        within(patched)
+            .await
+            .map(drop)
+            .map_err(|(_, problem)| problem)
+    }
+
+    /// Deletes entries that nobody needs, in the background.
+    pub(super) fn forget(&self, entries: Vec<LedgerEntry>) {
+        let revisions = self.revisions.clone();
+        tokio::spawn(async move {
+            for entry in entries {
+                let name = name(&entry.profile, entry.number);
+                let deleted = within(revisions.delete(&name, &DeleteParams::default())).await;
+                if let Err((code, problem)) = deleted
+                    && code != Some(404)
+                {
+                    tracing::warn!(name, problem, "an old ledger entry cannot be deleted");
+                }
+            }
+        });
+    }
+
+    fn fault(&self, what: &'static str, problem: String) -> MemoryError {
+        MemoryError::Api {
+            what,
+            namespace: self.namespace.clone(),
+            problem,
+        }
+    }
+}
+
+/// A request with its deadline; the code of the API and safe words if it fails.
+async fn within<T>(
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, (Option<u16>, String)> {
+    match timeout(WRITE_TIMEOUT, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err((fault::code(&error), fault::words(&error))),
+        Err(_) => Err((None, "no answer in time".into())),
+    }
+}
+
+fn manager() -> PostParams {
+    PostParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PostParams::default()
+    }
+}
+
+fn parse_keys(text: &[u8]) -> Option<KeyRing> {
+    let lines = std::str::from_utf8(text).ok()?.lines();
+    let lines = lines.map(str::trim).filter(|line| !line.is_empty());
+    let keys = lines.map(|line| hex::decode(line).ok()?.try_into().ok());
+    keys.collect::<Option<Vec<[u8; 32]>>>()
+        .and_then(KeyRing::new)
+}
+
+fn key_secret(keys: &KeyRing) -> Secret {
+    let lines: Vec<_> = keys.raw().map(hex::encode).collect();
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(KEY_SECRET.into()),
+            ..ObjectMeta::default()
+        },
+        type_: Some("Opaque".into()),
+        data: Some([(KEYS.to_owned(), ByteString(lines.join("\n").into_bytes()))].into()),
+        ..Secret::default()
+    }
+}
+
+/// Of bounded length, whatever the profile's name.
+fn name(profile: &ProfileKey, number: u64) -> String {
+    let digest = hex::encode(Sha256::digest(profile.to_string()));
+    format!("opamp-ledger-{}-{number}", &digest[..16])
+}
+
+fn write(entry: &LedgerEntry) -> Option<ControllerRevision> {
+    let mut annotations =
+        BTreeMap::from([(PROFILE_ANNOTATION.to_owned(), entry.profile.to_string())]);
+    if let Some(superseded) = entry.superseded {
+        annotations.insert(SUPERSEDED_ANNOTATION.to_owned(), superseded.to_string());
+    }
+    let data = LedgerEntry {
+        superseded: None,
+        ..entry.clone()
+    };
+    Some(ControllerRevision {
+        metadata: ObjectMeta {
+            name: Some(name(&entry.profile, entry.number)),
+            labels: Some([(LEDGER_LABEL.to_owned(), "true".to_owned())].into()),
+            annotations: Some(annotations),
+            ..ObjectMeta::default()
+        },
+        data: Some(RawExtension(serde_json::to_value(data).ok()?)),
+        revision: i64::try_from(entry.number).ok()?,
+    })
+}
+
+fn read(revision: &ControllerRevision) -> Option<LedgerEntry> {
+    let mut entry: LedgerEntry = serde_json::from_value(revision.data.as_ref()?.0.clone()).ok()?;
+    if let Some(superseded) = revision.annotations().get(SUPERSEDED_ANNOTATION) {
+        entry.superseded = Some(superseded.parse::<Timestamp>().ok()?);
+    }
+    Some(entry)
+}

@@ -1,0 +1,200 @@
+//! The Kubernetes API: profiles and the objects they name are watched, the
+//! ledger is kept as `ControllerRevision`s, statuses are written by
+//! server-side apply.
+
+mod fault;
+mod memory;
+mod profiles;
+mod references;
+mod statuses;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use k8s_openapi::api::authentication::v1::SelfSubjectReview;
+use kube::{Api, Client, api::PostParams};
+use opamp_operator_api::ObjectRef;
+use opamp_operator_core::identity::KeyRing;
+use tokio::{
+    sync::mpsc,
+    task::{AbortHandle, JoinSet},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Memory, Observation, Plug, Report};
+use crate::judge::Judge;
+
+pub use memory::MemoryError;
+
+/// Who writes: the field manager of everything that is applied.
+const FIELD_MANAGER: &str = "opamp-operator";
+/// How long any single write may take.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Why the API cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// There is no configuration for a client, or a broken one.
+    #[error(
+        "no Kubernetes API: run inside a cluster, set KUBECONFIG, or use --manifests DIR --state DIR"
+    )]
+    Config(#[source] kube::config::InferConfigError),
+    /// The client cannot be made.
+    #[error("the Kubernetes client cannot be made: {0}")]
+    Client(String),
+    /// It does not answer.
+    #[error("the Kubernetes API does not answer: {0}")]
+    Api(String),
+}
+
+/// The backend.
+pub struct Cluster {
+    client: Client,
+    namespace: String,
+    namespaces: BTreeSet<String>,
+    /// Our own name, for the commands that conditions give.
+    reader: references::Reader,
+    judge: Arc<Judge>,
+    /// Once they are loaded.
+    keys: Option<KeyRing>,
+}
+
+impl Cluster {
+    /// Connects by the Pod's ServiceAccount or by `KUBECONFIG`.
+    ///
+    /// # Errors
+    /// If there is no API, or it does not say who we are.
+    pub async fn connect(
+        namespace: &str,
+        namespaces: BTreeSet<String>,
+    ) -> Result<Self, ClusterError> {
+        let config = kube::Config::infer().await.map_err(ClusterError::Config)?;
+        let client =
+            Client::try_from(config).map_err(|error| ClusterError::Client(fault::words(&error)))?;
+        let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
+        let (how, review) = (PostParams::default(), SelfSubjectReview::default());
+        let review = reviews.create(&how, &review);
+        let review = timeout(WRITE_TIMEOUT, review)
+            .await
+            .map_err(|_| ClusterError::Api("no answer in time".into()))?
+            .map_err(|error| ClusterError::Api(fault::words(&error)))?;
+        let user = review.status.and_then(|status| status.user_info);
+        let user = user.and_then(|user| user.username).unwrap_or_default();
+        tracing::info!(user, "connected to the Kubernetes API");
+        Ok(Self {
+            reader: references::Reader::new(user),
+            client,
+            namespace: namespace.to_owned(),
+            namespaces,
+            judge: Arc::new(Judge::new()),
+            keys: None,
+        })
+    }
+
+    /// What an earlier process left; a new key where nothing was left.
+    ///
+    /// # Errors
+    /// If it cannot be read, or the key is gone while revisions exist.
+    pub async fn load(&mut self) -> Result<Memory, MemoryError> {
+        let store = memory::Store::new(self.client.clone(), &self.namespace);
+        let memory = store.load().await?;
+        self.keys = Some(memory.keys.clone());
+        Ok(memory)
+    }
+
+    /// Watches and writes until `closing` is cancelled and all reports are
+    /// written.
+    pub async fn run(self, mut plug: Plug, closing: CancellationToken) {
+        let mut watches = JoinSet::new();
+        let mut synced = Vec::new();
+        for namespace in &self.namespaces {
+            let (watch, first) = profiles::Watch::new(
+                self.client.clone(),
+                namespace,
+                Arc::clone(&self.judge),
+                plug.observations.clone(),
+            );
+            synced.push(first);
+            watches.spawn(watch.run());
+        }
+        watches.spawn(announce(synced, plug.observations.clone()));
+        let store = memory::Store::new(self.client.clone(), &self.namespace);
+        watches.spawn(store.clone().keep(self.keys.clone()));
+        let statuses = Arc::new(statuses::Statuses::new(self.client.clone()));
+        let writer = tokio::spawn({
+            let statuses = Arc::clone(&statuses);
+            async move { statuses.run().await }
+        });
+        let mut followed = BTreeMap::new();
+        let mut wants = true;
+        loop {
+            tokio::select! {
+                changed = plug.wanted.changed(), if wants && !closing.is_cancelled() => {
+                    wants = changed.is_ok();
+                    let wanted = plug.wanted.borrow_and_update().clone();
+                    self.follow(wanted, &mut followed, &mut watches, &plug.observations);
+                }
+                report = plug.reports.recv() => match report {
+                    Some(Report::Profile { key, uid, status, .. }) => {
+                        statuses.put(statuses::Job { key, uid, status });
+                    }
+                    Some(Report::Ledger(entry, stored)) => {
+                        let result = store.put(&entry).await;
+                        let _ = stored.send(result);
+                    }
+                    Some(Report::Forget(entries)) => store.forget(entries),
+                    // Agents prove themselves again after a restart: by what the
+                    // ledger recognises, or by their primary credential.
+                    Some(Report::Agent(_)) => {}
+                    None => break,
+                },
+            }
+        }
+        watches.abort_all();
+        statuses.close();
+        let _ = writer.await;
+    }
+
+    /// One watch per wanted object.
+    fn follow(
+        &self,
+        wanted: BTreeSet<ObjectRef>,
+        followed: &mut BTreeMap<ObjectRef, AbortHandle>,
+        watches: &mut JoinSet<()>,
+        observations: &mpsc::Sender<Observation>,
+    ) {
+        followed.retain(|object, watch| {
+            let keep = wanted.contains(object);
+            if !keep {
+                watch.abort();
+            }
+            keep
+        });
+        for object in wanted {
+            followed.entry(object.clone()).or_insert_with(|| {
+                let watch =
+                    self.reader
+                        .clone()
+                        .follow(self.client.clone(), object, observations.clone());
+                watches.spawn(watch)
+            });
+        }
+    }
+}
+
+/// Says when the profiles of every namespace have been seen once.
+async fn announce(
+    synced: Vec<tokio::sync::oneshot::Receiver<()>>,
+    observations: mpsc::Sender<Observation>,
+) {
+    for first in synced {
+        if first.await.is_err() {
+            return;
+        }
+    }
+    let _ = observations.send(Observation::Synced).await;
+}

@@ -1,0 +1,173 @@
+//! The profiles of one namespace, watched.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use futures::StreamExt as _;
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{ApiResource, DynamicObject},
+    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+};
+use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfile};
+use opamp_operator_core::catalog::Stored;
+use tokio::sync::{mpsc, oneshot};
+
+use super::fault::WatchFault;
+use crate::{
+    backend::{Observation, refuse},
+    judge::Judge,
+};
+
+pub(super) struct Watch {
+    api: Api<DynamicObject>,
+    namespace: String,
+    judge: Arc<Judge>,
+    observations: mpsc::Sender<Observation>,
+    /// What was told: a write of our own status is no news.
+    known: BTreeMap<ProfileKey, (Option<String>, Option<i64>)>,
+    /// Seen since a listing began.
+    listed: BTreeSet<ProfileKey>,
+    /// Sent once all profiles were told, or it is clear that we may not see them.
+    synced: Option<oneshot::Sender<()>>,
+    last_fault: Option<String>,
+}
+
+impl Watch {
+    pub(super) fn new(
+        client: Client,
+        namespace: &str,
+        judge: Arc<Judge>,
+        observations: mpsc::Sender<Observation>,
+    ) -> (Self, oneshot::Receiver<()>) {
+        let (synced, first) = oneshot::channel();
+        // Read as they are stored: an object older than its schema becomes a
+        // condition, and does not end the watch.
+        let resource = ApiResource::erase::<OpAMPConnectionProfile>(&());
+        let watch = Self {
+            api: Api::namespaced_with(client, namespace, &resource),
+            namespace: namespace.to_owned(),
+            judge,
+            observations,
+            known: BTreeMap::new(),
+            listed: BTreeSet::new(),
+            synced: Some(synced),
+            last_fault: None,
+        };
+        (watch, first)
+    }
+
+    /// Runs until the other side is gone.
+    pub(super) async fn run(mut self) {
+        let stream = watcher(self.api.clone(), watcher::Config::default()).default_backoff();
+        let mut stream = std::pin::pin!(stream);
+        while let Some(event) = stream.next().await {
+            let told = match event {
+                Ok(event) => {
+                    self.last_fault = None;
+                    self.take(event)
+                }
+                Err(error) => {
+                    self.complain(WatchFault::from(&error));
+                    continue;
+                }
+            };
+            for observation in told {
+                if self.observations.send(observation).await.is_err() {
+                    return;
+                }
+            }
+            if self.listed.is_empty()
+                && let Some(synced) = self.synced.take()
+            {
+                let _ = synced.send(());
+            }
+        }
+    }
+
+    fn take(&mut self, event: Event<DynamicObject>) -> Vec<Observation> {
+        match event {
+            Event::Init => {
+                self.listed.clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                self.listed.insert(self.key(&object));
+                self.tell(&object)
+            }
+            Event::InitDone => {
+                let listed = std::mem::take(&mut self.listed);
+                let gone = self.known.keys().filter(|key| !listed.contains(key));
+                let gone: Vec<_> = gone.cloned().collect();
+                gone.into_iter().map(|key| self.forget(key)).collect()
+            }
+            Event::Apply(object) => self.tell(&object),
+            Event::Delete(object) => {
+                let key = self.key(&object);
+                vec![self.forget(key)]
+            }
+        }
+    }
+
+    fn key(&self, object: &DynamicObject) -> ProfileKey {
+        ProfileKey::new(&self.namespace, object.name_any())
+    }
+
+    fn forget(&mut self, key: ProfileKey) -> Observation {
+        self.known.remove(&key);
+        Observation::Profile(key, None)
+    }
+
+    fn tell(&mut self, object: &DynamicObject) -> Vec<Observation> {
+        let key = self.key(object);
+        let (uid, generation) = (object.uid(), object.metadata.generation);
+        let version = (uid.clone(), generation);
+        let before = self.known.insert(key.clone(), version.clone());
+        if before.as_ref() == Some(&version) {
+            return Vec::new();
+        }
+        let mut told = Vec::new();
+        if before.is_some_and(|(before, _)| before != uid) {
+            // Deleted and made anew between two looks.
+            told.push(Observation::Profile(key.clone(), None));
+        }
+        let value = serde_json::to_value(object).unwrap_or_default();
+        let status = value.get("status").cloned();
+        let status = status.and_then(|status| serde_json::from_value(status).ok());
+        let spec = self.judge.read(value);
+        let stored = Stored {
+            generation: generation.unwrap_or(1),
+            uid,
+            spec: spec
+                .map(|profile| Arc::new(profile.spec))
+                .map_err(|refusals| refuse(&refusals)),
+            status: status.unwrap_or_default(),
+        };
+        told.push(Observation::Profile(key, Some(Box::new(stored))));
+        told
+    }
+
+    /// One line per kind of fault; the watch is tried again by itself.
+    fn complain(&mut self, fault: WatchFault) {
+        let namespace = &self.namespace;
+        let remedy = match fault.code {
+            Some(403) => {
+                // Nobody waits for a namespace that we may not see.
+                self.synced.take().map(|synced| synced.send(()));
+                "give the operator's ServiceAccount the chart's Role in this namespace"
+            }
+            Some(404) => "install the CRD: kubectl apply --server-side -f crds/",
+            _ => "it is tried again",
+        };
+        if self.last_fault.as_ref() != Some(&fault.words) {
+            tracing::error!(
+                namespace,
+                error = fault.words,
+                "the profiles cannot be watched: {remedy}"
+            );
+            self.last_fault = Some(fault.words);
+        }
+    }
+}
