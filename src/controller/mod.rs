@@ -54,6 +54,7 @@ pub struct Controller {
     keys: KeyRing,
     trust: Arc<Trust>,
     serving: Option<Serving>,
+    next_serving: Option<own::NextServing>,
     rollouts: BTreeMap<ProfileKey, Rollout>,
     /// Profiles to be reported, and when each may be.
     dirty: BTreeSet<ProfileKey>,
@@ -95,6 +96,7 @@ impl Controller {
             keys: memory.keys,
             trust,
             serving: None,
+            next_serving: None,
             rollouts: BTreeMap::new(),
             dirty: BTreeSet::new(),
             agents: BTreeSet::new(),
@@ -136,6 +138,12 @@ impl Controller {
             }
             self.collect();
             if self.synced {
+                // What agents showed may let a certificate go that was held back.
+                let now = self.hub.clock.now().uptime;
+                let over = self.held_until().is_some_and(|until| until <= now);
+                if over || (self.next_serving.is_some() && !self.dirty.is_empty()) {
+                    self.change_serving();
+                }
                 self.publish().await;
                 self.report().await;
             }
@@ -151,7 +159,13 @@ impl Controller {
                 .map_or(Duration::ZERO, |last| *last + BETWEEN_REPORTS)
         });
         let next = earliest(self.catalog.next_due(), reports.min());
-        earliest(next, self.replan.values().min().copied())
+        let next = earliest(next, self.replan.values().min().copied());
+        earliest(next, self.held_until())
+    }
+
+    /// When a new serving certificate is held back no longer.
+    fn held_until(&self) -> Option<Duration> {
+        self.next_serving.as_ref().and_then(|next| next.until)
     }
 
     fn observe(&mut self, observation: Observation) {

@@ -1,18 +1,40 @@
 //! The operator's own objects: the serving certificate and what its
 //! authenticators read.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use opamp_operator_api::ObjectRef;
+use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::{
     catalog::{AuthenticatorSource, authenticator},
+    fleet::AgentRecord,
     identity::Trust,
-    offer::{Object, Observed, Serving},
+    offer::{Object, Observed, Revision, Serving, hold_back},
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
 use super::Controller;
+
+/// A serving certificate on its way into use.
+pub(super) struct NextServing {
+    serving: Serving,
+    key: Arc<CertifiedKey>,
+    /// While it is held back.
+    pub(super) until: Option<Duration>,
+}
+
+/// Is any of these agents known to run the revision, or on its way to it?
+fn runs(agents: &[AgentRecord], revision: &Revision) -> bool {
+    let this = |profile: &ProfileKey, number: u64| {
+        number == revision.number() && profile == revision.profile()
+    };
+    agents.iter().any(|agent| {
+        let proved = agent.proved.as_ref();
+        let offered = agent.last_offer.as_ref();
+        proved.is_some_and(|proved| this(&proved.profile, proved.number))
+            || offered.is_some_and(|(offered, _)| this(&offered.profile, offered.number))
+    })
+}
 
 impl Controller {
     pub(super) fn is_own(&self, object: &ObjectRef) -> bool {
@@ -44,18 +66,68 @@ impl Controller {
         };
         match self.load_serving(&object) {
             Ok((serving, key)) => {
-                if self.serving.as_ref() == Some(&serving) {
-                    return;
-                }
-                tracing::info!(object = %self.setup.serving, "serving certificate in use");
-                self.serving = Some(serving);
-                self.hub.serving.send_replace(Some(Arc::new(key)));
-                self.ready.send_replace(self.synced);
+                self.next_serving =
+                    (self.serving.as_ref() != Some(&serving)).then(|| NextServing {
+                        serving,
+                        key: Arc::new(key),
+                        until: None,
+                    });
+                self.change_serving();
             }
             Err(error) => {
                 tracing::error!(object = %self.setup.serving, error, "the serving certificate is unusable; the last one stays in use");
             }
         }
+    }
+
+    /// Puts the new serving certificate into use, unless agents that are known
+    /// to run a revision could not come back to it.
+    pub(super) fn change_serving(&mut self) {
+        let now = self.hub.clock.now();
+        let held = self.next_serving.as_ref().and_then(|next| {
+            let running = self.running();
+            let running = running.iter().map(|revision| &**revision);
+            hold_back(self.serving.as_ref()?, &next.serving, running, now)
+        });
+        let profiles = held.as_ref().map(|held| held.profiles.clone());
+        let changed = self
+            .catalog
+            .hold_serving_back(&profiles.unwrap_or_default());
+        for key in &changed {
+            if let Some(message) = held.as_ref().and_then(|held| held.profiles.get(key)) {
+                tracing::warn!(profile = %key, message, "serving certificate held back");
+            }
+        }
+        self.dirty.extend(changed);
+        if let Some(held) = held {
+            if let Some(next) = &mut self.next_serving {
+                next.until = Some(now.uptime_at(held.until));
+            }
+            return;
+        }
+        let Some(next) = self.next_serving.take() else {
+            return;
+        };
+        tracing::info!(object = %self.setup.serving, "serving certificate in use");
+        self.serving = Some(next.serving);
+        self.hub.serving.send_replace(Some(next.key));
+        self.ready.send_replace(self.synced);
+        self.catalog.touch_all(now);
+    }
+
+    /// Revisions that agents are known to run or were offered.
+    fn running(&self) -> Vec<Arc<Revision>> {
+        let mut running = Vec::new();
+        for (key, state) in self.catalog.profiles() {
+            let agents = self.hub.roster.records(key);
+            let revisions = state.current.iter().chain(&state.previous);
+            running.extend(
+                revisions
+                    .filter(|revision| runs(&agents, revision))
+                    .cloned(),
+            );
+        }
+        running
     }
 
     /// Reads and checks the pair; nothing unusable ever goes into use.

@@ -65,7 +65,7 @@ impl Controller {
             }
             (number, now.wall)
         };
-        tracing::info!(profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.endpoint, "revision in force");
+        tracing::info!(profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.trust.endpoint, "revision in force");
         self.catalog
             .adopt(Arc::new(Revision::new(draft, number)), started);
         // Its credentials are recognised before anybody can hold them.

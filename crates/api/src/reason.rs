@@ -81,6 +81,8 @@ words! {
         TemporaryCertificate,
         /// A certificate ends soon.
         ExpiringSoon,
+        /// The operator's new serving certificate would be refused by agents.
+        ServingCertificateHeldBack,
         /// The profile is paused.
         Paused,
         /// Every agent has the revision.

@@ -53,6 +53,8 @@ pub struct ProfileState {
     pub stored: Stored,
     /// Why the newest version is not in force, if it is not.
     pub refusal: Option<Refusal>,
+    /// Why the operator's new serving certificate waits for its agents.
+    pub serving_held_back: Option<String>,
     /// Its objects when it was last resolved.
     pub references: Vec<ReferenceState>,
     /// In force.
@@ -249,6 +251,20 @@ impl Catalog {
         }
     }
 
+    /// Which profiles the operator's new serving certificate waits for; the
+    /// profiles for which that changed.
+    pub fn hold_serving_back(&mut self, held: &BTreeMap<ProfileKey, String>) -> Vec<ProfileKey> {
+        let mut changed = Vec::new();
+        for (key, state) in &mut self.profiles {
+            let message = held.get(key);
+            if state.serving_held_back.as_ref() != message {
+                state.serving_held_back = message.cloned();
+                changed.push(key.clone());
+            }
+        }
+        changed
+    }
+
     /// Something outside failed: settle the profile again at `at`.
     pub fn retry(&mut self, key: &ProfileKey, at: Duration) {
         if let Some(state) = self.profiles.get_mut(key) {
@@ -302,6 +318,7 @@ impl ProfileState {
         Self {
             stored,
             refusal: None,
+            serving_held_back: None,
             references: Vec::new(),
             current: None,
             previous: None,

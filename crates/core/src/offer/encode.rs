@@ -12,7 +12,10 @@ use opamp_wire::proto::{
 };
 use zeroize::Zeroizing;
 
-use super::material::{Bundle, ClientMaterial};
+use super::{
+    material::{Bundle, ClientMaterial},
+    revision::ServerTrust,
+};
 
 /// Everything an `opamp` section says. No `Debug`.
 pub(super) struct Plan {
@@ -30,6 +33,17 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn is_tls(&self) -> bool {
         matches!(self.endpoint.scheme(), "wss" | "https")
+    }
+
+    /// What agents will verify us by.
+    pub(super) fn trust(&self) -> ServerTrust {
+        ServerTrust {
+            endpoint: self.endpoint.clone(),
+            bundle: self
+                .bundle
+                .as_ref()
+                .map(|bundle| bundle.certificates.clone()),
+        }
     }
 
     /// The section without its marker header.

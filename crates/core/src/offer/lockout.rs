@@ -5,8 +5,10 @@
 //! trust an agent must be able to verify our serving chain for the offered
 //! host, and with what it is offered it must be admitted.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::{SignedDuration, Timestamp};
+use opamp_operator_api::values::ProfileKey;
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
@@ -15,9 +17,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{
+    Revision,
     encode::Plan,
-    material::{ClientMaterial, MaterialError},
-    revision::Credential,
+    material::{MaterialError, pair},
+    revision::{Credential, ServerTrust},
 };
 use crate::{
     Now,
@@ -29,6 +32,8 @@ use crate::{
 pub struct Serving {
     /// DER, leaf first.
     pub chain: Vec<CertificateDer<'static>>,
+    /// Its end.
+    pub not_after: Timestamp,
 }
 
 /// A serving certificate that cannot be used.
@@ -40,7 +45,7 @@ impl Serving {
     /// # Errors
     /// As for any pair, with the same words.
     pub fn read(crt: &[u8], key: &[u8], now: Now) -> Result<Self, ServingError> {
-        ClientMaterial::read_server(crt, key, now).map(|chain| Self { chain })
+        pair(crt, key, now).map(|(chain, not_after)| Self { chain, not_after })
     }
 }
 
@@ -61,19 +66,63 @@ pub(super) fn check(
     let Some(serving) = serving else {
         return Err("this operator has no usable serving certificate yet: see its log".into());
     };
-    verify_serving(plan, serving, now)?;
+    verify_serving(&plan.trust(), serving, now)?;
     admitted(plan, credential, trust, now)
 }
 
-fn verify_serving(plan: &Plan, serving: &Serving, now: Now) -> Result<(), String> {
+/// Why a new serving certificate does not go into use yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldBack {
+    /// The profiles whose agents could not verify it, with what to do.
+    pub profiles: BTreeMap<ProfileKey, String>,
+    /// When it goes into use all the same, since the old one ends.
+    pub until: Timestamp,
+}
+
+/// This long before the old serving certificate ends the new one goes into use
+/// whoever cannot verify it: after the end nobody could.
+const LAST_MOMENT: SignedDuration = SignedDuration::from_hours(1);
+
+/// Must `new` wait? `running` are the revisions that agents are known to run,
+/// or to be on their way to.
+#[must_use]
+pub fn hold_back<'a>(
+    old: &Serving,
+    new: &Serving,
+    running: impl IntoIterator<Item = &'a Revision>,
+    now: Now,
+) -> Option<HeldBack> {
+    let until = old.not_after - LAST_MOMENT;
+    if until <= now.wall {
+        return None;
+    }
+    let refuses = |revision: &Revision| {
+        let trust = revision.server_trust();
+        // Whoever cannot verify the old one either is not helped by waiting.
+        let worse =
+            verify_serving(trust, new, now).is_err() && verify_serving(trust, old, now).is_ok();
+        let message = format!(
+            "the operator's new serving certificate is held back until {until}: agents of revision {} could not \
+             verify it for host `{}`; put its CA into the profile's CA bundle beside the old one and wait until the \
+             agents run that",
+            revision.number(),
+            trust.endpoint.host_str().unwrap_or_default()
+        );
+        worse.then(|| (revision.profile().clone(), message))
+    };
+    let profiles: BTreeMap<_, _> = running.into_iter().filter_map(refuses).collect();
+    (!profiles.is_empty()).then_some(HeldBack { profiles, until })
+}
+
+fn verify_serving(trusted: &ServerTrust, serving: &Serving, now: Now) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
-    match &plan.bundle {
+    match &trusted.bundle {
         Some(bundle) => {
-            roots.add_parsable_certificates(bundle.certificates.iter().cloned());
+            roots.add_parsable_certificates(bundle.iter().cloned());
         }
         None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
     }
-    let trust = if plan.bundle.is_some() {
+    let trust = if trusted.bundle.is_some() {
         "`tls.caBundleRef`"
     } else {
         "the system's CAs"
@@ -84,7 +133,7 @@ fn verify_serving(plan: &Plan, serving: &Serving, now: Now) -> Result<(), String
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider)
         .build()
         .map_err(|error| unusable(&error))?;
-    let host = plan.endpoint.host_str().unwrap_or_default();
+    let host = trusted.endpoint.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let name = ServerName::try_from(host).map_err(|_| {
         format!("the host `{host}` of `endpoint` is neither a DNS name nor an IP address")

@@ -55,15 +55,8 @@ impl ClientMaterial {
     /// # Errors
     /// With the first thing that would make an agent fail with it.
     pub fn read(crt: &[u8], key: &[u8], now: Now) -> Result<Self, MaterialError> {
-        let chain = certificates(crt).map_err(|error| {
-            MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}"))
-        })?;
-        let parsed = parse_chain(&chain, "tls.crt")?;
-        check_pair(&chain, key)?;
-        check_order(&parsed)?;
-        refuse_temporary(&parsed[0])?;
-        let not_after = check_validity(&parsed, "tls.crt", now)?;
-        check_usage(&parsed[0])?;
+        let (chain, not_after) = pair(crt, key, now)?;
+        check_usage(&parse_chain(&chain, "tls.crt")?[0])?;
         Ok(Self {
             chain_pem: Zeroizing::new(crt.to_vec()),
             key_pem: Zeroizing::new(key.to_vec()),
@@ -72,23 +65,23 @@ impl ClientMaterial {
             chain,
         })
     }
+}
 
-    /// Reads and checks a serving pair; returns its chain.
-    pub(super) fn read_server(
-        crt: &[u8],
-        key: &[u8],
-        now: Now,
-    ) -> Result<Vec<CertificateDer<'static>>, MaterialError> {
-        let chain = certificates(crt).map_err(|error| {
-            MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}"))
-        })?;
-        let parsed = parse_chain(&chain, "tls.crt")?;
-        check_pair(&chain, key)?;
-        check_order(&parsed)?;
-        refuse_temporary(&parsed[0])?;
-        check_validity(&parsed, "tls.crt", now)?;
-        Ok(chain)
-    }
+/// Reads and checks a certificate chain and its key, of a client or a server;
+/// returns the chain and its end.
+pub(super) fn pair(
+    crt: &[u8],
+    key: &[u8],
+    now: Now,
+) -> Result<(Vec<CertificateDer<'static>>, Timestamp), MaterialError> {
+    let chain = certificates(crt)
+        .map_err(|error| MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}")))?;
+    let parsed = parse_chain(&chain, "tls.crt")?;
+    check_pair(&chain, key)?;
+    check_order(&parsed)?;
+    refuse_temporary(&parsed[0])?;
+    let not_after = check_validity(&parsed, "tls.crt", now)?;
+    Ok((chain, not_after))
 }
 
 /// A bundle of certificate authorities: server trust, or client CAs.

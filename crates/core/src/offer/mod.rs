@@ -9,7 +9,7 @@ mod object;
 mod resolve;
 mod revision;
 
-pub use lockout::{Serving, ServingError};
+pub use lockout::{HeldBack, Serving, ServingError, hold_back};
 pub use material::{Bundle, ClientMaterial, MaterialError};
 pub use object::{Object, Observed};
 pub(crate) use resolve::expiring_soon;

@@ -212,7 +212,7 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
             self.key.clone(),
             plan.settings(),
             credential,
-            plan.endpoint.clone(),
+            plan.trust(),
             context.keys,
         );
         if draft.encoded_len() > MAX_SECTION_BYTES {

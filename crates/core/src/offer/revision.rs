@@ -10,6 +10,7 @@ use opamp_wire::{
     proto::{ConnectionSettingsOffers, Header, OpAmpConnectionSettings},
 };
 use prost::Message as _;
+use rustls_pki_types::CertificateDer;
 
 use super::hash;
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
@@ -30,6 +31,15 @@ pub struct Credential {
     pub not_after: Option<Timestamp>,
 }
 
+/// How agents that run a revision verify the server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerTrust {
+    /// Where they connect.
+    pub endpoint: url::Url,
+    /// The CAs; none for those of the system.
+    pub bundle: Option<Vec<CertificateDer<'static>>>,
+}
+
 /// Settings that passed every check, not yet numbered.
 #[derive(Clone)]
 pub struct Draft {
@@ -39,8 +49,8 @@ pub struct Draft {
     pub marker: Marker,
     /// What agents will present.
     pub credential: Credential,
-    /// Where agents will connect.
-    pub endpoint: url::Url,
+    /// How agents will verify us.
+    pub trust: ServerTrust,
     settings: OpAmpConnectionSettings,
     keys: KeyRing,
 }
@@ -50,7 +60,7 @@ impl Draft {
         profile: ProfileKey,
         mut settings: OpAmpConnectionSettings,
         credential: Credential,
-        endpoint: url::Url,
+        trust: ServerTrust,
         keys: &KeyRing,
     ) -> Self {
         let marker = hash::marker(keys, &settings);
@@ -67,7 +77,7 @@ impl Draft {
             profile,
             marker,
             credential,
-            endpoint,
+            trust,
             settings,
             keys: keys.clone(),
         }
@@ -147,6 +157,12 @@ impl Revision {
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.draft.credential
+    }
+
+    /// How agents that run it verify us.
+    #[must_use]
+    pub fn server_trust(&self) -> &ServerTrust {
+        &self.draft.trust
     }
 
     /// The offer. The first attempt is encoded once and shared by

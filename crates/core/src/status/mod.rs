@@ -163,6 +163,11 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
             Reason::Resolved,
             "every object was found and understood".into(),
         ),
+        _ if state.serving_held_back.is_some() => (
+            ConditionStatus::False,
+            Reason::ServingCertificateHeldBack,
+            state.serving_held_back.clone().unwrap_or_default(),
+        ),
         _ => match state.references.iter().filter_map(|r| r.not_after).min() {
             Some(end) if expiring_soon(end, now) => (
                 ConditionStatus::True,

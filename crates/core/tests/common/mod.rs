@@ -5,7 +5,7 @@ mod bench;
 mod world;
 
 pub(crate) use bench::{Bench, CAPABLE, full, reported, uid};
-pub(crate) use world::{Ca, Issue, STRONG_TOKEN, World, opaque, tls_secret};
+pub(crate) use world::{Ca, Issue, Pair, STRONG_TOKEN, World, opaque, tls_secret};
 
 use std::time::Duration;
 

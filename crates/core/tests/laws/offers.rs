@@ -1,14 +1,18 @@
 //! Laws 3 and 4: what may leave, and what may not.
 
+use jiff::SignedDuration;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{BundleKind, HeaderSetting},
     values::{MARKER_HEADER, ObjectRef},
 };
-use opamp_operator_core::offer::{Object, Observed, Outcome};
+use opamp_operator_core::{
+    Now,
+    offer::{Object, Observed, Outcome, Serving, hold_back},
+};
 use rcgen::ExtendedKeyUsagePurpose;
 
-use crate::common::{Ca, Issue, STRONG_TOKEN, World, offered, opaque, tls_secret};
+use crate::common::{Ca, Issue, Pair, STRONG_TOKEN, World, at, offered, opaque, tls_secret};
 
 #[test]
 fn law3_universal_is_a_complete_snapshot() {
@@ -364,4 +368,37 @@ fn law4_what_would_lock_agents_out_never_leaves() {
     assert_eq!(nobody.refused(), locked, "a weak token nobody admits");
     nobody.spec.opamp.headers.clear();
     assert_eq!(nobody.refused(), locked, "no credential");
+}
+
+#[test]
+fn law4_a_serving_certificate_that_agents_could_not_verify_waits() {
+    let mut world = World::new();
+    let only_old = world.revision(1);
+    let new_ca = Ca::new("new");
+    let both = format!("{}{}", new_ca.pem, world.ca.pem);
+    world.bundle(opaque(&[("ca.crt", &both)]));
+    let both = world.revision(2);
+    let serving =
+        |pair: &Pair, now| Serving::read(pair.crt.as_bytes(), pair.key.as_bytes(), now).unwrap();
+    let old = serving(&world.ca.issue(&Issue::server()), at(0));
+    let new = serving(&new_ca.issue(&Issue::server()), at(0));
+    let renewed = serving(&world.ca.issue(&Issue::server()), at(0));
+
+    let held = hold_back(&old, &new, [&*only_old, &*both], at(0)).unwrap();
+    assert_eq!(held.until, old.not_after - SignedDuration::from_hours(1));
+    let message = &held.profiles[&world.profile];
+    assert!(message.contains("opamp.example.com"), "{message}");
+    // Agents with both CAs, and nobody at all, wait for nothing.
+    assert_eq!(hold_back(&old, &new, [&*both], at(0)), None);
+    assert_eq!(hold_back(&old, &new, [], at(0)), None);
+    assert_eq!(hold_back(&old, &renewed, [&*only_old], at(0)), None);
+    // Whoever cannot verify the old one either loses nothing.
+    let wrong = serving(&Ca::new("other").issue(&Issue::server()), at(0));
+    assert_eq!(hold_back(&wrong, &new, [&*only_old], at(0)), None);
+    // Nobody would verify the old one after its end.
+    let end = Now {
+        wall: held.until,
+        ..at(0)
+    };
+    assert_eq!(hold_back(&old, &new, [&*only_old], end), None);
 }
