@@ -16,6 +16,7 @@ use opamp_operator_core::{
     fleet::AgentRecord,
     identity::{KeyRing, LedgerEntry},
     offer::{Observed, Refusal},
+    status::ProfileEvent,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -45,6 +46,8 @@ pub enum Report {
         spec: Option<Arc<OpAMPConnectionProfileSpec>>,
         /// The newest.
         status: Box<OpAMPConnectionProfileStatus>,
+        /// What happened since the one before.
+        events: Vec<ProfileEvent>,
     },
     /// What is known of an agent.
     Agent(Box<AgentRecord>),

@@ -1,7 +1,7 @@
 //! From what agents did to statuses and records: never resolves anything.
 
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
-use opamp_operator_core::status::summarize;
+use opamp_operator_core::status::{events, summarize};
 
 use super::{BETWEEN_REPORTS, Controller};
 use crate::backend::Report;
@@ -44,6 +44,7 @@ impl Controller {
             return false;
         }
         log_changes(key, &state.stored.status, &status);
+        let events = events(&state.stored.status, &status);
         state.stored.status = status.clone();
         let report = Report::Profile {
             key: key.clone(),
@@ -51,6 +52,7 @@ impl Controller {
             generation: state.stored.generation,
             spec: state.stored.spec.as_ref().ok().cloned(),
             status: Box::new(status),
+            events,
         };
         self.send(report).await;
         true

@@ -2,6 +2,7 @@
 //! ledger is kept as `ControllerRevision`s, statuses are written by
 //! server-side apply.
 
+mod events;
 mod fault;
 mod memory;
 mod profiles;
@@ -139,8 +140,8 @@ impl Cluster {
                     self.follow(wanted, &mut followed, &mut watches, &plug.observations);
                 }
                 report = plug.reports.recv() => match report {
-                    Some(Report::Profile { key, uid, status, .. }) => {
-                        statuses.put(statuses::Job { key, uid, status });
+                    Some(Report::Profile { key, uid, status, events, .. }) => {
+                        statuses.put(statuses::Job { key, uid, status, events });
                     }
                     Some(Report::Ledger(entry, stored)) => {
                         let result = store.put(&entry).await;

@@ -11,13 +11,14 @@ use opamp_operator_api::{
     ProfileKey,
     v1alpha1::{OpAMPConnectionProfile, OpAMPConnectionProfileStatus},
 };
+use opamp_operator_core::status::ProfileEvent;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{FIELD_MANAGER, WRITE_TIMEOUT, fault};
+use super::{FIELD_MANAGER, WRITE_TIMEOUT, events::Events, fault};
 
 /// When a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -28,7 +29,11 @@ pub(super) struct Job {
     /// Of the object that is meant: never of one made anew under its name.
     pub(super) uid: Option<String>,
     pub(super) status: Box<OpAMPConnectionProfileStatus>,
+    pub(super) events: Vec<ProfileEvent>,
 }
+
+/// Events that wait with a status: more of one profile say nothing new.
+const MAX_EVENTS: usize = 8;
 
 #[derive(Default)]
 struct Pending {
@@ -40,6 +45,7 @@ struct Pending {
 pub(super) struct Statuses {
     client: Client,
     resource: ApiResource,
+    events: Events,
     pending: Mutex<Pending>,
     changed: Notify,
 }
@@ -47,6 +53,7 @@ pub(super) struct Statuses {
 impl Statuses {
     pub(super) fn new(client: Client) -> Self {
         Self {
+            events: Events::new(client.clone()),
             client,
             resource: ApiResource::erase::<OpAMPConnectionProfile>(&()),
             pending: Mutex::default(),
@@ -54,10 +61,17 @@ impl Statuses {
         }
     }
 
-    /// Replaces what waits for this profile.
-    pub(super) fn put(&self, job: Job) {
-        let now = Instant::now();
-        self.pending.lock().jobs.insert(job.key.clone(), (job, now));
+    /// Replaces the status that waits for this profile; its events stay.
+    pub(super) fn put(&self, mut job: Job) {
+        let mut pending = self.pending.lock();
+        if let Some((older, _)) = pending.jobs.remove(&job.key)
+            && older.uid == job.uid
+        {
+            job.events.splice(0..0, older.events);
+            job.events.truncate(MAX_EVENTS);
+        }
+        pending.jobs.insert(job.key.clone(), (job, Instant::now()));
+        drop(pending);
         self.changed.notify_one();
     }
 
@@ -95,6 +109,7 @@ impl Statuses {
         };
         let Some((job, _)) = job else { return };
         let Err(error) = self.write(&job).await else {
+            self.events.publish(&job).await;
             return;
         };
         tracing::warn!(profile = %job.key, error, "the status cannot be written");

@@ -1,5 +1,7 @@
 //! The next status of a profile: a summary of facts, never of hopes.
 
+mod events;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opamp_operator_api::{
@@ -17,6 +19,8 @@ use crate::{
     offer::{Refusal, expiring_soon},
     rollout::Rollout,
 };
+
+pub use events::{ProfileEvent, Severity, events};
 
 /// The status of a profile, given its state, its agents and its rollout. The
 /// previous status only lends the times of conditions that did not change.
