@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use super::{
     authenticate::unavailable,
     exchange::{Denied, attach, bad_request, exchange as answer},
-    listen::Shared,
+    shared::Shared,
 };
 use crate::hub::Hub;
 

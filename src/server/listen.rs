@@ -27,7 +27,9 @@ use tower::ServiceExt as _;
 use super::{
     Limits,
     authenticate::{PeerChain, authenticate},
-    http, tls, ws,
+    http,
+    shared::Shared,
+    tls, ws,
 };
 use crate::hub::Hub;
 
@@ -46,14 +48,6 @@ pub enum ServeError {
     /// TLS cannot be set up.
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
-}
-
-/// What every connection needs.
-pub(super) struct Shared {
-    pub(super) hub: Arc<Hub>,
-    pub(super) limits: Limits,
-    pub(super) tasks: TaskTracker,
-    pub(super) closing: CancellationToken,
 }
 
 /// A bound server.

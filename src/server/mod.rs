@@ -6,6 +6,7 @@ mod exchange;
 mod http;
 mod limits;
 mod listen;
+mod shared;
 mod tls;
 mod ws;
 

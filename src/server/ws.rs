@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     exchange::{Attached, Denied, bad_request, exchange, refresh},
-    listen::Shared,
+    shared::Shared,
 };
 
 /// Four KiB: the default of 128 KiB would be the whole cost of an idle agent.

@@ -5,11 +5,11 @@ use kube::{
     Client, Resource as _,
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
-use opamp_operator_api::v1alpha1::OpAMPConnectionProfile;
-use opamp_operator_core::status::Severity;
+use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfile};
+use opamp_operator_core::status::{ProfileEvent, Severity};
 use tokio::time::timeout;
 
-use super::{FIELD_MANAGER, WRITE_TIMEOUT, fault, statuses::Job};
+use super::{FIELD_MANAGER, WRITE_TIMEOUT, fault};
 
 /// The API takes no longer note.
 const MAX_NOTE_BYTES: usize = 1024;
@@ -28,16 +28,21 @@ impl Events {
 
     /// Publishes what happened to a profile. An event that cannot be written
     /// is lost: the status says the same.
-    pub(super) async fn publish(&self, job: &Job) {
+    pub(super) async fn publish(
+        &self,
+        profile: &ProfileKey,
+        uid: Option<&str>,
+        events: &[ProfileEvent],
+    ) {
         let regarding = ObjectReference {
             api_version: Some(OpAMPConnectionProfile::api_version(&()).into_owned()),
             kind: Some(OpAMPConnectionProfile::kind(&()).into_owned()),
-            namespace: Some(job.key.namespace.clone()),
-            name: Some(job.key.name.clone()),
-            uid: job.uid.clone(),
+            namespace: Some(profile.namespace.clone()),
+            name: Some(profile.name.clone()),
+            uid: uid.map(str::to_owned),
             ..ObjectReference::default()
         };
-        for event in &job.events {
+        for event in events {
             let event = Event {
                 type_: match event.severity {
                     Severity::Normal => EventType::Normal,
@@ -57,7 +62,7 @@ impl Events {
                 Ok(Err(error)) => fault::words(&error),
                 Err(_) => "no answer in time".into(),
             };
-            tracing::warn!(profile = %job.key, error, "an event cannot be written");
+            tracing::warn!(%profile, error, "an event cannot be written");
         }
     }
 }

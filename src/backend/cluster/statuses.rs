@@ -109,7 +109,8 @@ impl Statuses {
         };
         let Some((job, _)) = job else { return };
         let Err(error) = self.write(&job).await else {
-            self.events.publish(&job).await;
+            let uid = job.uid.as_deref();
+            self.events.publish(&job.key, uid, &job.events).await;
             return;
         };
         tracing::warn!(profile = %job.key, error, "the status cannot be written");

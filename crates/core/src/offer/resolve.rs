@@ -3,35 +3,30 @@
 //! The CRD's rules were judged before; whatever could lock an agent out is
 //! checked here again, since an object may be older than its schema.
 
-use std::collections::BTreeSet;
-
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{
-        BundleKind, CABundleRef, CertificateSource, HeaderSetting, OpAMPConnectionProfileSpec,
-        SecretKeyRef, SystemCAs,
+        BundleKind, CertificateSource, HeaderSetting, OpAMPConnectionProfileSpec, SecretKeyRef,
+        SystemCAs,
     },
     values::{ObjectKind, ObjectRef, ProfileKey},
 };
 use zeroize::Zeroizing;
 
 use super::{
-    Draft, Object, Observed, Serving,
+    Context, Draft, Object, Observed, Outcome, ReferenceState, Resolution,
+    check::{credential, endpoint, header_value},
     encode::Plan,
     lockout,
     material::{Bundle, ClientMaterial, MaterialError},
-    revision::Credential,
+    outcome::{Stop, refused},
+    references,
 };
-use crate::{
-    Now, earliest,
-    identity::{Fingerprint, KeyRing, Trust},
-};
+use crate::{Now, earliest};
 
 /// Largest `opamp` section, so that every agent's receive limit holds it.
 const MAX_SECTION_BYTES: usize = 256 * 1024;
-/// Largest header value: servers commonly refuse more than 8 KiB a line.
-const MAX_HEADER_VALUE_BYTES: usize = 4096;
 /// Types of Secrets that are credentials of the cluster itself.
 const REFUSED_TYPES: [&str; 4] = [
     "kubernetes.io/service-account-token",
@@ -39,105 +34,6 @@ const REFUSED_TYPES: [&str; 4] = [
     "helm.sh/release.v1",
     "opamp-operator.dev/agent-token",
 ];
-
-/// What resolving needs beside the profile and its objects.
-pub struct Context<'a> {
-    /// For profiles without an endpoint.
-    pub advertised_url: &'a url::Url,
-    /// Our own serving chain, once there is one.
-    pub serving: Option<&'a Serving>,
-    /// Who would be admitted.
-    pub trust: &'a Trust,
-    /// Signs markers.
-    pub keys: &'a KeyRing,
-}
-
-/// Why a profile has no usable settings: becomes a condition.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Which condition is false for it.
-    pub condition: ConditionType,
-    /// One word.
-    pub reason: Reason,
-    /// What is wrong and what to do.
-    pub message: String,
-}
-
-/// What became of a profile.
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// Something it names has not been heard of: changes nothing.
-    Pending,
-    /// The last good revision stays in force.
-    Unresolved(Refusal),
-    /// Fit to be published.
-    Resolved(Box<Draft>),
-}
-
-/// What the status shows of a referenced object.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ReferenceState {
-    /// Which.
-    pub object: ObjectRef,
-    /// The version that was read.
-    pub resource_version: Option<String>,
-    /// End of the certificate in it.
-    pub not_after: Option<Timestamp>,
-}
-
-/// An outcome and until when it holds.
-#[derive(Clone, Debug)]
-pub struct Resolution {
-    /// The answer.
-    pub outcome: Outcome,
-    /// All referenced objects.
-    pub references: Vec<ReferenceState>,
-    /// When time alone may change the answer.
-    pub until: Option<Timestamp>,
-}
-
-/// The objects a profile names, all in its own namespace.
-#[must_use]
-pub fn references(namespace: &str, spec: &OpAMPConnectionProfileSpec) -> BTreeSet<ObjectRef> {
-    let secret = |name: &str| ObjectRef {
-        kind: ObjectKind::Secret,
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-    };
-    let opamp = &spec.opamp;
-    let mut found: BTreeSet<_> = opamp
-        .headers
-        .iter()
-        .filter_map(|header| header.value_from.as_ref())
-        .map(|source| secret(&source.secret_key_ref.name))
-        .collect();
-    found.extend(
-        opamp
-            .client_certificate
-            .secret_ref
-            .as_ref()
-            .map(|r| secret(&r.name)),
-    );
-    found.extend(
-        opamp
-            .tls
-            .ca_bundle_ref
-            .as_ref()
-            .map(|r| bundle_object(namespace, r)),
-    );
-    found
-}
-
-fn bundle_object(namespace: &str, reference: &CABundleRef) -> ObjectRef {
-    ObjectRef {
-        kind: match reference.kind {
-            BundleKind::ConfigMap => ObjectKind::ConfigMap,
-            BundleKind::Secret => ObjectKind::Secret,
-        },
-        namespace: namespace.to_owned(),
-        name: reference.name.clone(),
-    }
-}
 
 /// Resolves a profile; `observe` says what is known of an object.
 pub fn resolve<'a>(
@@ -169,19 +65,6 @@ pub fn resolve<'a>(
 
 /// A client certificate and the `ca.crt` beside it.
 type ClientPair = (ClientMaterial, Option<Vec<u8>>);
-
-enum Stop {
-    Pending,
-    Refused(Refusal),
-}
-
-fn refused(condition: ConditionType, reason: Reason, message: impl Into<String>) -> Stop {
-    Stop::Refused(Refusal {
-        condition,
-        reason,
-        message: message.into(),
-    })
-}
 
 struct Resolver<'a, F> {
     key: &'a ProfileKey,
@@ -306,7 +189,7 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
                 ));
             }
         };
-        check_header_value(&header.name, &value)?;
+        header_value(&header.name, &value)?;
         Ok((header.name.clone(), value))
     }
 
@@ -474,96 +357,4 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
             not_after: None,
         }
     }
-}
-
-fn endpoint(stated: Option<&str>, advertised: &url::Url) -> Result<url::Url, Stop> {
-    let Some(stated) = stated else {
-        return Ok(advertised.clone());
-    };
-    let invalid = |what: &str| {
-        refused(
-            ConditionType::Accepted,
-            Reason::InvalidSpec,
-            format!("`endpoint` {what}: write for example wss://opamp.example.com:4320/v1/opamp"),
-        )
-    };
-    let url = url::Url::parse(stated).map_err(|_| invalid("is not an absolute URL"))?;
-    if !matches!(url.scheme(), "ws" | "wss" | "http" | "https") {
-        return Err(invalid(
-            "must begin with wss://, https://, ws:// or http://",
-        ));
-    }
-    if url.host_str().is_none_or(str::is_empty) {
-        return Err(invalid("names no host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return Err(invalid("must hold no user, password or fragment"));
-    }
-    Ok(url)
-}
-
-/// What a server and every HTTP library takes: visible ASCII and single inner
-/// spaces (agents.md 1.7: anything else keeps a client from ever connecting).
-fn check_header_value(name: &str, value: &str) -> Result<(), Stop> {
-    let wrong = |what: &str| {
-        Err(refused(
-            ConditionType::ResolvedRefs,
-            Reason::InvalidHeaderValue,
-            format!("the value of header `{name}` {what}"),
-        ))
-    };
-    if value.ends_with(['\n', '\r']) {
-        return wrong(
-            "ends in a line break: store it without one (`printf %s`, or `kubectl create secret generic --from-literal`)",
-        );
-    }
-    if value.trim().is_empty() {
-        return wrong("is empty: store one, or remove the header");
-    }
-    if value.len() > MAX_HEADER_VALUE_BYTES {
-        return wrong("is longer than 4096 bytes, which servers refuse");
-    }
-    if value.trim() != value || !value.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return wrong(
-            "holds characters other than printable ASCII, or begins or ends with a space",
-        );
-    }
-    Ok(())
-}
-
-fn credential(plan: &Plan) -> Credential {
-    let authorization = plan
-        .headers
-        .iter()
-        .find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
-        .map(|(_, value)| value);
-    Credential {
-        leaf: plan.client.as_ref().map(|client| client.fingerprint),
-        authorization: authorization.map(|value| Fingerprint::of_authorization(value.as_bytes())),
-        strong: authorization.is_some_and(|value| is_strong(value)),
-        not_after: plan.client.as_ref().map(|client| client.not_after),
-    }
-}
-
-/// Can this value have 128 bits? By length and alphabet, which is all that can
-/// be seen from outside; passwords (`Basic`) never count.
-fn is_strong(authorization: &str) -> bool {
-    let (scheme, token) = authorization.split_once(' ').unwrap_or(("", authorization));
-    if scheme.eq_ignore_ascii_case("basic") {
-        return false;
-    }
-    let distinct = token.bytes().collect::<BTreeSet<_>>().len();
-    let bits = if token.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        4
-    } else {
-        6
-    };
-    token.len() * bits >= 128 && distinct >= 8
-}
-
-/// How long before its end a certificate is called 'expiring soon': a quarter
-/// of the 90 days that are usual, after cert-manager should have renewed it.
-#[must_use]
-pub(crate) fn expiring_soon(not_after: Timestamp, now: Now) -> bool {
-    not_after < now.wall + SignedDuration::from_hours(24 * 7)
 }

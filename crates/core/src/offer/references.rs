@@ -1,0 +1,40 @@
+//! Which objects a profile names.
+
+use std::collections::BTreeSet;
+
+use opamp_operator_api::{
+    v1alpha1::{CABundleRef, OpAMPConnectionProfileSpec},
+    values::ObjectRef,
+};
+
+/// The objects a profile names, all in its own namespace.
+#[must_use]
+pub fn references(namespace: &str, spec: &OpAMPConnectionProfileSpec) -> BTreeSet<ObjectRef> {
+    let secret = |name: &str| ObjectRef::secret(namespace, name);
+    let opamp = &spec.opamp;
+    let mut found: BTreeSet<_> = opamp
+        .headers
+        .iter()
+        .filter_map(|header| header.value_from.as_ref())
+        .map(|source| secret(&source.secret_key_ref.name))
+        .collect();
+    found.extend(
+        opamp
+            .client_certificate
+            .secret_ref
+            .as_ref()
+            .map(|r| secret(&r.name)),
+    );
+    found.extend(
+        opamp
+            .tls
+            .ca_bundle_ref
+            .as_ref()
+            .map(|r| bundle_object(namespace, r)),
+    );
+    found
+}
+
+fn bundle_object(namespace: &str, reference: &CABundleRef) -> ObjectRef {
+    ObjectRef::new(reference.kind.into(), namespace, &reference.name)
+}
