@@ -4,6 +4,7 @@
 #   make test      everything: lint, units, integration, end to end
 #   make lint      formatting and clippy
 #   make generate  the CRDs from the types
+#   make chart     the chart's copy of the CRDs
 #   make doc       the API documentation
 
 CARGO ?= cargo
@@ -12,7 +13,7 @@ RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint generate doc operator parts
+.PHONY: help demo test lint generate chart doc operator parts
 
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
@@ -25,7 +26,7 @@ operator:
 	$(CARGO) build --release --locked --package opamp-operator
 
 parts:
-	$(CARGO) run --locked --package e2e -- build --set directory
+	$(CARGO) run --locked --package e2e -- build --set control-plane
 
 test: lint operator parts
 	$(CARGO) test --workspace --locked
@@ -36,6 +37,9 @@ lint:
 
 generate:
 	$(CARGO) run --quiet --package opamp-operator -- crd > crds/.new && mv crds/.new crds/opampconnectionprofiles.yaml
+
+chart:
+	cp crds/*.yaml charts/opamp-operator/files/
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use e2e::demo;
 use e2e::parts::{Parts, Set};
 use e2e::timeline::say;
+use e2e::{cluster, demo};
 
 /// Real parts and demonstrations of opamp-operator.
 #[derive(Debug, Parser)]
@@ -22,6 +22,12 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Set::Directory)]
         set: Set,
     },
+    /// Keeps a control plane for development and says how to use it.
+    Up {
+        /// Ends with the standard input and says only where it is: for tests.
+        #[arg(long)]
+        attached: bool,
+    },
     /// Shows three real supervisors that are moved to mutual TLS and follow a renewal.
     Demo,
 }
@@ -30,6 +36,7 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Build { set } => build(set).await,
+        Command::Up { attached } => cluster::up(attached).await,
         Command::Demo => demo::run().await,
     };
     match done {

@@ -9,12 +9,16 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::pki::Leaf;
+use crate::scene::Pki;
 
 /// The group and version of the operator's kinds.
 pub const API_VERSION: &str = "opamp-operator.dev/v1alpha1";
 
 /// The TLS Secret of the standard manifests that agents are given.
 pub const CLIENT_TLS: &str = "fleet-client-tls";
+
+/// The TLS Secret of the operator itself.
+pub const SERVING_TLS: &str = "opamp-operator-serving";
 
 /// A directory of manifests, all in namespace `default` unless they say otherwise.
 #[derive(Clone, Debug)]
@@ -117,6 +121,24 @@ pub fn with_pair(mut secret: Value, certificate: &str, key: &str) -> Value {
 #[must_use]
 pub fn offerable_tls(name: &str, leaf: &Leaf) -> Value {
     with_pair(offerable_secret(name, &[]), &leaf.certificate, &leaf.key)
+}
+
+/// What every operator and profile of a test starts from: serving certificate,
+/// both CAs, bootstrap token.
+#[must_use]
+pub fn basics(pki: &Pki, bootstrap_token: &str) -> [Value; 4] {
+    [
+        serving_tls(&pki.serving),
+        config_map("server-ca", "ca.crt", pki.server_ca.pem()),
+        config_map("client-ca", "ca.crt", pki.client_ca.pem()),
+        secret("bootstrap-token", &[("token", bootstrap_token)]),
+    ]
+}
+
+/// The Secret with the operator's serving certificate.
+#[must_use]
+pub fn serving_tls(leaf: &Leaf) -> Value {
+    with_pair(secret(SERVING_TLS, &[]), &leaf.certificate, &leaf.key)
 }
 
 /// A `ConfigMap` with one entry.

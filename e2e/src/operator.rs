@@ -1,4 +1,4 @@
-//! The operator under test, in directory mode.
+//! The operator under test: its binary, its configuration, its process.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::manifests::{API_VERSION, write_atomically};
+use crate::manifests::{API_VERSION, SERVING_TLS, write_atomically};
 use crate::process::{LogMark, Process};
-use crate::state::State;
 
 /// How long the operator may take from its start to its open port.
 const START: Duration = Duration::from_secs(20);
@@ -34,15 +33,69 @@ pub struct Options {
     pub restart_hold: Duration,
     /// Replaces the authenticators of the default configuration.
     pub authenticators: Option<Value>,
+    /// What it logs.
+    pub log: &'static str,
 }
 
-/// An operator and its directories.
+/// What the operator reads and writes.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    /// Two directories.
+    Directory {
+        /// What people write.
+        manifests: PathBuf,
+        /// What the operator writes.
+        state: PathBuf,
+    },
+    /// An API server.
+    Cluster {
+        /// As whom it comes.
+        kubeconfig: PathBuf,
+        /// Its own namespace.
+        namespace: String,
+        /// Namespaces whose profiles it reads.
+        watched: Vec<String>,
+    },
+}
+
+impl Backend {
+    fn namespace(&self) -> &str {
+        match self {
+            Self::Directory { .. } => "default",
+            Self::Cluster { namespace, .. } => namespace,
+        }
+    }
+
+    fn watched(&self) -> Vec<String> {
+        match self {
+            Self::Directory { .. } => vec![self.namespace().to_owned()],
+            Self::Cluster { watched, .. } => watched.clone(),
+        }
+    }
+
+    fn command(&self, binary: &Path) -> Command {
+        let mut command = Command::new(binary);
+        command.arg("run");
+        match self {
+            Self::Directory { manifests, state } => {
+                command.arg("--manifests").arg(manifests);
+                command.arg("--state").arg(state);
+            }
+            Self::Cluster { kubeconfig, .. } => {
+                command.env("KUBECONFIG", kubeconfig);
+            }
+        }
+        command
+    }
+}
+
+/// An operator.
 #[derive(Debug)]
 pub struct Operator {
     binary: PathBuf,
     config: PathBuf,
-    manifests: PathBuf,
-    state: State,
+    level: &'static str,
+    backend: Backend,
     log: PathBuf,
     admin: SocketAddr,
     process: Process,
@@ -50,30 +103,32 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Writes the configuration into `folder` and starts the operator on `manifests`.
+    /// Writes the configuration into `folder` and starts the operator.
     ///
     /// # Errors
     /// When there is no binary or it does not start to listen.
     pub async fn start(
         folder: &Path,
-        manifests: &Path,
+        backend: Backend,
         logs: &Path,
         options: &Options,
     ) -> Result<Self> {
-        std::fs::create_dir_all(folder.join("state"))?;
+        std::fs::create_dir_all(folder)?;
+        if let Backend::Directory { state, .. } = &backend {
+            std::fs::create_dir_all(state)?;
+        }
         let admin = free_port()?;
         let config = folder.join("operator.yaml");
-        let text = serde_saphyr::to_string(&configuration(options, admin))?;
+        let text = serde_saphyr::to_string(&configuration(&backend, options, admin))?;
         write_atomically(&config, &text)?;
         let binary = binary()?;
         let log = logs.join("operator.log");
-        let state = State::of(&folder.join("state"));
-        let (process, address) = spawn(&binary, &config, manifests, &state, &log).await?;
+        let (process, address) = spawn(&binary, &config, &backend, &log, options.log).await?;
         Ok(Self {
             binary,
             config,
-            manifests: manifests.to_owned(),
-            state,
+            level: options.log,
+            backend,
             log,
             admin,
             process,
@@ -85,18 +140,6 @@ impl Operator {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-
-    /// What it says about profiles and agents.
-    #[must_use]
-    pub fn state(&self) -> &State {
-        &self.state
-    }
-
-    /// Its configuration file.
-    #[must_use]
-    pub fn config(&self) -> &Path {
-        &self.config
     }
 
     /// Its log file.
@@ -125,7 +168,7 @@ impl Operator {
         bail!("the operator ended with {status} after SIGTERM");
     }
 
-    /// Starts it again on the same directories; its port changes.
+    /// Starts it again on the same backend; its port changes.
     ///
     /// # Errors
     /// When it does not start to listen.
@@ -133,9 +176,9 @@ impl Operator {
         let started = spawn(
             &self.binary,
             &self.config,
-            &self.manifests,
-            &self.state,
+            &self.backend,
             &self.log,
+            self.level,
         );
         (self.process, self.address) = started.await?;
         Ok(())
@@ -175,19 +218,13 @@ impl Operator {
 async fn spawn(
     binary: &Path,
     config: &Path,
-    manifests: &Path,
-    state: &State,
+    backend: &Backend,
     log: &Path,
+    level: &str,
 ) -> Result<(Process, SocketAddr)> {
     let mark = LogMark::end_of(log);
-    let mut command = Command::new(binary);
-    command
-        .args(["run", "--log", "debug", "--config"])
-        .arg(config)
-        .arg("--manifests")
-        .arg(manifests)
-        .arg("--state")
-        .arg(state.folder());
+    let mut command = backend.command(binary);
+    command.args(["--log", level, "--config"]).arg(config);
     let mut process = Process::spawn("operator", command, log)?;
     let line = process.wait_for_log("listening on", mark, START).await?;
     let address = address_in(&line).with_context(|| format!("no address in {line:?}"))?;
@@ -256,17 +293,19 @@ fn free_port() -> Result<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
-fn configuration(options: &Options, admin: SocketAddr) -> Value {
+fn configuration(backend: &Backend, options: &Options, admin: SocketAddr) -> Value {
+    let namespace = backend.namespace();
     let authenticators = options.authenticators.clone();
     json!({
         "apiVersion": API_VERSION,
         "kind": "OperatorConfiguration",
-        "namespace": "default",
+        "namespace": namespace,
+        "watchNamespaces": backend.watched(),
         "listen": "127.0.0.1:0",
         "advertisedURL": options.advertised,
-        "servingCertificate": {"secretName": "opamp-operator-serving"},
+        "servingCertificate": {"secretName": SERVING_TLS},
         "admin": {"listen": admin.to_string()},
-        "authenticators": authenticators.unwrap_or_else(default_authenticators),
+        "authenticators": authenticators.unwrap_or_else(|| default_authenticators(namespace)),
         "debounceMilliseconds": milliseconds(options.debounce),
         "firstAgentTimeoutSeconds": options.first_agent.as_secs(),
         "restartHoldSeconds": options.restart_hold.as_secs(),
@@ -278,17 +317,17 @@ fn milliseconds(time: Duration) -> u64 {
 }
 
 /// A bootstrap token, and certificates of the fleet's CA.
-fn default_authenticators() -> Value {
+fn default_authenticators(home: &str) -> Value {
     json!([
         {
             "name": "bootstrap",
-            "agentToken": {"secretName": "bootstrap-token", "namespace": "default"},
+            "agentToken": {"secretName": "bootstrap-token", "namespace": home},
         },
         {
             "name": "fleet-ca",
             "clientCertificate": {
                 "caBundleRef": {"kind": "ConfigMap", "name": "client-ca", "key": "ca.crt"},
-                "namespace": "default",
+                "namespace": home,
             },
         },
     ])

@@ -20,7 +20,7 @@ use crate::process::{run, tail};
 /// A set of parts that a tier of tests needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Set {
-    /// Supervisor and collector: no cluster.
+    /// Supervisor, collector and a client of opamp-go: no cluster.
     Directory,
     /// The above and a Kubernetes control plane, cert-manager and helm.
     ControlPlane,
@@ -44,13 +44,14 @@ const fn recipe(name: &'static str, module: &'static str, package: &'static str)
     }
 }
 
-const DIRECTORY: [Recipe; 2] = [
+const DIRECTORY: [Recipe; 3] = [
     recipe(
         "opampsupervisor",
         "opentelemetry",
         "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor",
     ),
     recipe("otelcol", "opentelemetry", "./otelcol"),
+    recipe("opamp-go-client", "opamp-go-client", "."),
 ];
 
 const CONTROL_PLANE: [Recipe; 6] = [

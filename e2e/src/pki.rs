@@ -1,5 +1,5 @@
-//! Throw-away certificates with any validity, and the wallet of every client
-//! key a test made (the tap presents those on towards the operator).
+//! Throw-away certificates with any validity, and the wallet of every known
+//! client key (the tap presents those on towards the operator).
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -66,11 +66,11 @@ pub enum KeyKind {
 }
 
 /// A certificate with its key, as PEM.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Leaf {
-    /// The certificate (and nothing else: the issuer is a root).
+    /// The certificate, then any intermediates.
     pub certificate: String,
-    /// The private key, PKCS#8.
+    /// The private key.
     pub key: String,
     fingerprint: String,
 }
@@ -84,6 +84,16 @@ impl std::fmt::Debug for Leaf {
 }
 
 impl Leaf {
+    /// A pair that was made elsewhere; none when the certificate is not PEM.
+    #[must_use]
+    pub fn read(certificate: &str, key: &str) -> Option<Self> {
+        Some(Self {
+            fingerprint: pem_fingerprint(certificate.as_bytes())?,
+            certificate: certificate.to_owned(),
+            key: key.to_owned(),
+        })
+    }
+
     /// SHA-256 over the certificate, in hex.
     #[must_use]
     pub fn fingerprint(&self) -> &str {
@@ -169,8 +179,23 @@ impl Ca {
     /// # Errors
     /// When the certificate cannot be made.
     pub fn client(&self, name: &str, kind: KeyKind, window: Window) -> Result<Leaf> {
+        self.client_with(&[(DnType::CommonName, name)], kind, window)
+    }
+
+    /// A client certificate with a whole subject.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn client_with(
+        &self,
+        subject: &[(DnType, &str)],
+        kind: KeyKind,
+        window: Window,
+    ) -> Result<Leaf> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
+        for (part, value) in subject {
+            params.distinguished_name.push(part.clone(), *value);
+        }
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         self.sign(params, kind, window)
     }
@@ -204,7 +229,7 @@ fn set_window(params: &mut CertificateParams, window: Window) -> Result<()> {
     Ok(())
 }
 
-/// Every client identity a test made, by fingerprint.
+/// Every client identity that a test made or the tap saw offered, by fingerprint.
 #[derive(Clone, Debug, Default)]
 pub struct Wallet(Arc<Mutex<HashMap<String, Leaf>>>);
 
@@ -215,7 +240,14 @@ impl Wallet {
         leaves.insert(leaf.fingerprint.clone(), leaf.clone());
     }
 
-    /// The leaf with this fingerprint, if a test made it.
+    /// All leaves.
+    #[must_use]
+    pub fn all(&self) -> Vec<Leaf> {
+        let leaves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        leaves.values().cloned().collect()
+    }
+
+    /// The leaf with this fingerprint, if it is known.
     #[must_use]
     pub fn find(&self, fingerprint: &str) -> Option<Leaf> {
         let leaves = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -115,6 +115,15 @@ impl Process {
             )
     }
 
+    /// Sends a signal to the process alone.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        rustix::process::kill_process(self.group, signal)
+            .with_context(|| format!("{} cannot be signalled", self.name))
+    }
+
     /// Sends SIGTERM and waits for an orderly end.
     ///
     /// # Errors

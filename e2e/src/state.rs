@@ -26,6 +26,27 @@ pub struct Condition {
     pub message: String,
 }
 
+impl Condition {
+    /// A condition of a profile's status, if it has one of that type.
+    #[must_use]
+    pub fn of(status: &Value, kind: &str) -> Option<Self> {
+        let conditions = status["conditions"].as_array()?;
+        let found = conditions.iter().find(|one| one["type"] == kind)?;
+        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
+        Some(Self {
+            status: text("status"),
+            reason: text("reason"),
+            message: text("message"),
+        })
+    }
+
+    /// Whether it has this status and, unless empty, this reason.
+    #[must_use]
+    pub fn is(&self, status: &str, reason: &str) -> bool {
+        self.status == status && (reason.is_empty() || self.reason == reason)
+    }
+}
+
 impl State {
     /// The state under `folder`.
     #[must_use]
@@ -59,15 +80,7 @@ impl State {
     /// A condition of a profile.
     #[must_use]
     pub fn condition(&self, profile: &str, kind: &str) -> Option<Condition> {
-        let status = self.profile(profile);
-        let conditions = status["conditions"].as_array()?;
-        let found = conditions.iter().find(|one| one["type"] == kind)?;
-        let text = |field: &str| found[field].as_str().unwrap_or_default().to_owned();
-        Some(Condition {
-            status: text("status"),
-            reason: text("reason"),
-            message: text("message"),
-        })
+        Condition::of(&self.profile(profile), kind)
     }
 
     /// Waits until a condition of a profile has a status and, unless empty, a reason.
@@ -85,9 +98,7 @@ impl State {
         let what = format!("profile {profile} has {kind}={status} {reason}");
         eventually(&what, within, || {
             let have = self.condition(profile, kind);
-            let right = have.clone().filter(|have| {
-                have.status == status && (reason.is_empty() || have.reason == reason)
-            });
+            let right = have.clone().filter(|have| have.is(status, reason));
             Look::some(right, format!("{have:?}"))
         })
         .await

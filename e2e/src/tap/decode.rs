@@ -4,7 +4,7 @@ use std::fmt;
 
 use opamp_wire::proto;
 
-use crate::pki::pem_fingerprint;
+use crate::pki::{Leaf, pem_fingerprint};
 
 /// A message of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,8 @@ pub struct OfferedCertificate {
     pub key: bool,
     /// The CA bundle as PEM.
     pub ca: String,
+    /// Certificate and key, where both came.
+    pub(super) pair: Option<Box<Leaf>>,
 }
 
 impl Offer {
@@ -81,6 +83,11 @@ impl Offer {
     #[must_use]
     pub fn leaf(&self) -> Option<&str> {
         self.certificate.as_ref()?.fingerprint.as_deref()
+    }
+
+    /// The offered certificate with its key.
+    pub(super) fn pair(&self) -> Option<&Leaf> {
+        self.certificate.as_ref()?.pair.as_deref()
     }
 }
 
@@ -145,12 +152,20 @@ fn offer(offers: proto::ConnectionSettingsOffers) -> Offer {
             .into_iter()
             .map(|header| (header.key, header.value))
             .collect(),
-        certificate: opamp.certificate.map(|certificate| OfferedCertificate {
-            fingerprint: pem_fingerprint(&certificate.cert),
-            key: !certificate.private_key.is_empty(),
-            ca: String::from_utf8_lossy(&certificate.ca_cert).into_owned(),
-        }),
+        certificate: opamp.certificate.as_ref().map(offered_certificate),
         heartbeat: opamp.heartbeat_interval_seconds,
+    }
+}
+
+fn offered_certificate(certificate: &proto::TlsCertificate) -> OfferedCertificate {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (cert, key) = (text(&certificate.cert), text(&certificate.private_key));
+    let pair = Leaf::read(&cert, &key);
+    OfferedCertificate {
+        fingerprint: pem_fingerprint(&certificate.cert),
+        key: !key.is_empty(),
+        ca: text(&certificate.ca_cert),
+        pair: pair.filter(|_| !key.is_empty()).map(Box::new),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! It shows agents the operator's serving certificate, shows the operator the
 //! agent's own client certificate, forwards every byte untouched and keeps a
-//! decoded copy of both directions.  An event is recorded *before* its bytes go
+//! decoded copy of both directions.  Keys that it sees offered it knows as well.  An event is recorded *before* its bytes go
 //! on, so the record's order is the order of cause and effect.
 
 mod decode;
@@ -42,14 +42,13 @@ const LINGER: Duration = Duration::from_secs(5);
 pub struct Tap {
     port: u16,
     shared: Arc<Shared>,
-    accepting: AbortHandle,
+    accepting: Mutex<Vec<AbortHandle>>,
 }
 
 #[derive(Debug)]
 struct Shared {
     record: Record,
     wallet: Wallet,
-    server_ca: String,
     settings: Mutex<Settings>,
     next: AtomicU64,
 }
@@ -58,6 +57,8 @@ struct Shared {
 #[derive(Clone, Debug)]
 struct Settings {
     operator: Option<SocketAddr>,
+    /// Trusted to have signed the operator's certificate.
+    server_ca: String,
     facing_agents: Arc<ServerConfig>,
 }
 
@@ -77,9 +78,9 @@ impl Tap {
         let shared = Arc::new(Shared {
             record: Record::new(timeline),
             wallet,
-            server_ca: server_ca.to_owned(),
             settings: Mutex::new(Settings {
                 operator: None,
+                server_ca: server_ca.to_owned(),
                 facing_agents: tls::towards_agents(serving)?,
             }),
             next: AtomicU64::new(1),
@@ -88,8 +89,25 @@ impl Tap {
         Ok(Self {
             port,
             shared,
-            accepting,
+            accepting: Mutex::new(vec![accepting]),
         })
+    }
+
+    /// Listens on one more port; returns its URL for agents, which names
+    /// another host than [`Tap::url`] does.
+    ///
+    /// # Errors
+    /// When it cannot listen.
+    pub async fn second_url(&self, scheme: &str) -> Result<String> {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+        let port = listener.local_addr()?.port();
+        let accepting = tokio::spawn(accept(listener, Arc::clone(&self.shared)));
+        let mut all = self
+            .accepting
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        all.push(accepting.abort_handle());
+        Ok(format!("{scheme}://127.0.0.1:{port}/v1/opamp"))
     }
 
     /// The URL agents use, with scheme `wss` or `https`.
@@ -115,6 +133,23 @@ impl Tap {
         Ok(())
     }
 
+    /// Trusts these CAs to have signed the operator's certificate from now on.
+    pub fn trust(&self, server_ca: &str) {
+        self.shared
+            .change(|settings| server_ca.clone_into(&mut settings.server_ca));
+    }
+
+    /// The fingerprint of the certificate that the operator shows now.
+    ///
+    /// # Errors
+    /// When it cannot be connected to or none of the trusted CAs signed it.
+    pub async fn operator_shows(&self) -> Result<String> {
+        let stream = dial(&self.shared, None).await?;
+        let chain = stream.get_ref().1.peer_certificates();
+        let leaf = chain.and_then(<[_]>::first);
+        leaf.map(fingerprint).context("the operator showed none")
+    }
+
     /// What it has seen.
     #[must_use]
     pub fn record(&self) -> &Record {
@@ -124,7 +159,10 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        self.accepting.abort();
+        let all = self.accepting.get_mut();
+        for accepting in all.unwrap_or_else(PoisonError::into_inner) {
+            accepting.abort();
+        }
     }
 }
 
@@ -159,7 +197,7 @@ async fn relay(stream: TcpStream, id: u64, shared: &Shared) -> Result<()> {
     let agent = timeout(STEP, acceptor.accept(stream)).await?;
     let agent = agent.context("handshake with the agent")?;
     let shown = shown_certificate(&agent);
-    let operator = dial(shared, settings.operator, shown.as_deref()).await?;
+    let operator = dial(shared, shown.as_deref()).await?;
 
     let (agent_read, agent_write) = tokio::io::split(agent);
     let (operator_read, operator_write) = tokio::io::split(operator);
@@ -189,14 +227,13 @@ async fn relay(stream: TcpStream, id: u64, shared: &Shared) -> Result<()> {
     Ok(())
 }
 
-async fn dial(
-    shared: &Shared,
-    operator: Option<SocketAddr>,
-    shown: Option<&str>,
-) -> Result<client::TlsStream<TcpStream>> {
-    let operator = operator.context("the operator does not listen yet")?;
+async fn dial(shared: &Shared, shown: Option<&str>) -> Result<client::TlsStream<TcpStream>> {
+    let settings = shared.settings();
+    let operator = settings
+        .operator
+        .context("the operator does not listen yet")?;
     let leaf = shown.and_then(|shown| shared.wallet.find(shown));
-    let config = tls::towards_operator(&shared.server_ca, leaf.as_ref())?;
+    let config = tls::towards_operator(&settings.server_ca, leaf.as_ref())?;
     let stream = timeout(STEP, TcpStream::connect(operator)).await?;
     let stream = stream.context("no connection to the operator")?;
     stream.set_nodelay(true)?;
@@ -278,7 +315,13 @@ impl Listener<'_> {
     fn message(&self, bytes: &[u8]) -> Kind {
         let kind = match self.side {
             Side::Agent => decode::from_agent(bytes, self.websocket).map(Kind::FromAgent),
-            Side::Operator => decode::to_agent(bytes, self.websocket).map(Kind::ToAgent),
+            Side::Operator => decode::to_agent(bytes, self.websocket).map(|message| {
+                // Before the agent has it: it may come back at once.
+                if let Some(pair) = message.offer.as_ref().and_then(Offer::pair) {
+                    self.shared.wallet.add(pair);
+                }
+                Kind::ToAgent(message)
+            }),
         };
         kind.unwrap_or_else(|why| Kind::Unreadable(self.side, why))
     }

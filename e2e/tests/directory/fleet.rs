@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
-use e2e::eventually::Look;
 use e2e::manifests::{CLIENT_TLS, offerable_tls};
 use e2e::pki::{DAY, KeyKind, Leaf, Window};
 use e2e::tap::{Event, Kind};
 use e2e::world::{PROFILE, SOON, Setup, World};
 
-use crate::steps::{applies_leaf, exchanges, nobody_was_refused, offers};
+use crate::steps::{applies_leaf, exchanges, greeted, nobody_was_refused, offers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_agent_first_then_all_of_three() -> Result<()> {
@@ -20,15 +19,7 @@ async fn one_agent_first_then_all_of_three() -> Result<()> {
         agents.push(world.supervisor(name).await?);
     }
     for uid in &agents {
-        let met = |record: &e2e::tap::Record| {
-            let known = record.of(uid).iter().any(|link| !link.sent.is_empty());
-            Look::when(known, "no answer yet")
-        };
-        world
-            .tap
-            .record()
-            .wait("every agent is greeted", SOON, met)
-            .await?;
+        greeted(&world, uid).await?;
     }
     let first = world.client_leaf("fleet-1", KeyKind::EcdsaP256, Window::lasting(30 * DAY))?;
     world.publish_mutual_tls(&first)?;

@@ -5,6 +5,7 @@
 //! files and the processes' logs.
 
 mod broken;
+mod capabilities;
 mod fleet;
 mod polling;
 mod restart;

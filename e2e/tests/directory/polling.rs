@@ -1,4 +1,5 @@
-//! From WebSocket to polling over HTTPS and back: an endpoint that moves.
+//! E4: an endpoint that moves, from WebSocket to polling over HTTPS and on to
+//! another host and port.
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::eventually::Look;
@@ -6,10 +7,10 @@ use e2e::manifests::{mutual_tls, profile};
 use e2e::tap::Connection;
 use e2e::world::{OFFER, PROFILE, SOON, Setup, World};
 
-use crate::steps::{applied, applies_leaf, nobody_was_refused, offers};
+use crate::steps::{applied, applies_leaf, comes_back, exchanges, nobody_was_refused, offers};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_agent_moves_to_polling_and_back() -> Result<()> {
+async fn e4_an_endpoint_moves_to_polling_and_on_to_another_host() -> Result<()> {
     let (mut world, leaf) = World::with_mutual_tls("polling", Setup::default()).await?;
     let uid = world.supervisor("a1").await?;
     applies_leaf(&world, &uid, &leaf).await?;
@@ -43,8 +44,24 @@ async fn an_agent_moves_to_polling_and_back() -> Result<()> {
     let agent = state.agent(&uid);
     ensure!(agent["status"]["transport"] == "HTTP", "{agent}");
 
-    world.manifests.apply(&profile(PROFILE, &mutual_tls()))?;
-    applies_leaf(&world, &uid, &leaf).await?;
+    let mut moved = mutual_tls();
+    moved["endpoint"] = world.tap.second_url("wss").await?.into();
+    world.manifests.apply(&profile(PROFILE, &moved))?;
+    let there = comes_back(&world, &uid, "the other endpoint", |last| {
+        let host = last.header("Host").unwrap_or_default();
+        moved["endpoint"]
+            .as_str()
+            .is_some_and(|url| url.contains(host))
+    });
+    let there = there.await?;
+    ensure!(there.certificate.as_deref() == Some(leaf.fingerprint()));
+    ensure!(there.marker().is_some_and(|now| now != marker));
+    applied(&world, &uid).await?;
+    // Its HTTP connection may stay open for a while; nothing comes over it.
+    let polls = || heard(&world, link.id);
+    let before = polls();
+    exchanges(&world, &uid, 1).await?;
+    ensure!(polls() == before, "a poll of the old endpoint");
     let agent = state.agent(&uid);
     ensure!(agent["status"]["transport"] == "WebSocket", "{agent}");
     ensure!(
@@ -54,4 +71,11 @@ async fn an_agent_moves_to_polling_and_back() -> Result<()> {
     );
     nobody_was_refused(&world)?;
     world.finish().await
+}
+
+/// How many messages an agent sent on one connection.
+fn heard(world: &World, id: u64) -> Option<usize> {
+    let all = world.tap.record().connections();
+    let link = all.iter().find(|link| link.id == id);
+    link.map(|link| link.received.len())
 }

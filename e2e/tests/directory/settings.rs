@@ -12,7 +12,12 @@ use crate::steps::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e1_a_bootstrap_token_becomes_mutual_tls_with_a_marker() -> Result<()> {
-    let (mut world, leaf) = World::with_mutual_tls("e1", Setup::default()).await?;
+    // Here also what libraries say is searched for secrets.
+    let setup = Setup {
+        log: "debug",
+        ..Setup::default()
+    };
+    let (mut world, leaf) = World::with_mutual_tls("e1", setup).await?;
     let uid = world.supervisor("a1").await?;
     let back = applies_leaf(&world, &uid, &leaf).await?;
 

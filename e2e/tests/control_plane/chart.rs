@@ -1,0 +1,175 @@
+//! The chart: well-formed, strict about its values, with the definition of this
+//! repository.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::cluster::{RELEASE, repository, shared};
+use serde_json::Value;
+
+fn chart() -> Result<String> {
+    let folder = repository().join("charts/opamp-operator");
+    let folder = folder.to_str().context("a path in UTF-8")?;
+    Ok(folder.to_owned())
+}
+
+fn read(path: &str) -> Result<String> {
+    let file = repository().join(path);
+    fs::read_to_string(&file).with_context(|| file.display().to_string())
+}
+
+#[test]
+fn the_charts_definition_is_the_repositorys() -> Result<()> {
+    let name = "opampconnectionprofiles.yaml";
+    let own = read(&format!("charts/opamp-operator/files/{name}"))?;
+    ensure!(
+        own == read(&format!("crds/{name}"))?,
+        "the chart's copy of {name} is another one; run `make chart`"
+    );
+    let chart_files = fs::read_dir(repository().join("charts/opamp-operator/files"))?.count();
+    let definitions = fs::read_dir(repository().join("crds"))?.count();
+    ensure!(chart_files == definitions, "{chart_files} of {definitions}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
+    let helm = shared().await?.helm()?;
+    let chart = chart()?;
+    helm.run(&["lint", "--strict", &chart]).await?;
+    let template = ["template", RELEASE, &chart, "--namespace", "ops"];
+    for (value, complaint) in [
+        (
+            "watchNamespace={a}",
+            "additional properties 'watchNamespace'",
+        ),
+        ("crds.enable=true", "additional properties 'enable'"),
+        ("watchNamespaces={A}", "/watchNamespaces/0"),
+        ("watchNamespaces={a,a}", "/watchNamespaces"),
+        ("serviceAccount.create=false", "/serviceAccount/name"),
+        ("crds.keep=maybe", "/crds/keep"),
+    ] {
+        let output = helm
+            .output(&[&template[..], &["--set", value]].concat())
+            .await?;
+        ensure!(!output.success, "{value} was taken");
+        ensure!(
+            output.stderr.contains(complaint),
+            "{value}: {}",
+            output.stderr
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_value_does_what_it_says() -> Result<()> {
+    let all = rendered(&[]).await?;
+    let definition = find(&all, "CustomResourceDefinition", "");
+    let definition = definition.context("no definition")?;
+    let ours: Value = serde_saphyr::from_str(&read("crds/opampconnectionprofiles.yaml")?)?;
+    let (have, wanted) = (definition["spec"].clone(), ours["spec"].clone());
+    ensure!(whole(have) == whole(wanted), "another definition");
+    ensure!(keeps(definition), "{}", definition["metadata"]);
+    let names = |all: &[Value]| -> Vec<String> {
+        let text = |object: &Value, pointer| {
+            let value = object.pointer(pointer).and_then(Value::as_str);
+            value.unwrap_or_default().to_owned()
+        };
+        let name = |object: &Value| {
+            let (kind, name) = (text(object, "/kind"), text(object, "/metadata/name"));
+            format!("{kind} {}/{name}", text(object, "/metadata/namespace"))
+        };
+        all.iter().map(name).collect()
+    };
+    let mut seen = names(&all);
+    seen.sort();
+    ensure!(
+        seen == [
+            "CustomResourceDefinition /opampconnectionprofiles.opamp-operator.dev",
+            "Role ops/opamp-operator",
+            "Role ops/opamp-operator-profiles",
+            "RoleBinding ops/opamp-operator",
+            "RoleBinding ops/opamp-operator-profiles",
+            "ServiceAccount ops/opamp-operator",
+        ],
+        "{seen:?}"
+    );
+
+    let all = rendered(&["crds.keep=false"]).await?;
+    ensure!(!find(&all, "CustomResourceDefinition", "").is_some_and(keeps));
+    let all = rendered(&["crds.enabled=false"]).await?;
+    ensure!(find(&all, "CustomResourceDefinition", "").is_none());
+    let all = rendered(&["rbac.create=false"]).await?;
+    ensure!(names(&all).iter().all(|name| !name.starts_with("Role")));
+
+    let all = rendered(&["watchNamespaces={a,b}"]).await?;
+    for namespace in ["a", "b"] {
+        let binding = find(&all, "RoleBinding", namespace).context("no binding")?;
+        let subject = &binding["subjects"][0];
+        ensure!(subject["namespace"] == "ops" && subject["name"] == RELEASE);
+        ensure!(find(&all, "Role", namespace).is_some());
+    }
+    let own = all.iter().filter(|object| object["kind"] == "Role");
+    let own = own.filter(|object| object["metadata"]["namespace"] == "ops");
+    ensure!(own.count() == 1, "the release namespace is not watched");
+
+    let account = ["serviceAccount.create=false", "serviceAccount.name=mine"];
+    let all = rendered(&account).await?;
+    ensure!(find(&all, "ServiceAccount", "ops").is_none());
+    let bindings = all.iter().filter(|object| object["kind"] == "RoleBinding");
+    for binding in bindings {
+        ensure!(binding["subjects"][0]["name"] == "mine", "{binding}");
+    }
+    let all = rendered(&["fullnameOverride=x", "serviceAccount.annotations.a=b"]).await?;
+    let account = find(&all, "ServiceAccount", "ops").context("no account")?;
+    ensure!(account["metadata"]["name"] == "x");
+    ensure!(account["metadata"]["annotations"]["a"] == "b");
+    let all = rendered(&["nameOverride=agents"]).await?;
+    let account = find(&all, "ServiceAccount", "ops").context("no account")?;
+    ensure!(account["metadata"]["name"] == "opamp-operator-agents");
+    Ok(())
+}
+
+/// What the chart makes of some values, in namespace `ops`.
+async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
+    let chart = chart()?;
+    let mut arguments = vec!["template", RELEASE, &chart, "--namespace", "ops"];
+    for value in values {
+        arguments.extend(["--set", value]);
+    }
+    let text = shared().await?.helm()?.run(&arguments).await?;
+    let documents = text.split("\n---\n").map(|document| {
+        let document = document.trim_start_matches("---\n");
+        serde_saphyr::from_str(document).with_context(|| document.to_owned())
+    });
+    documents.collect()
+}
+
+/// YAML's 1.0 is Helm's 1.
+fn whole(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(whole).collect(),
+        Value::Object(fields) => {
+            let fields = fields.into_iter();
+            fields.map(|(name, value)| (name, whole(value))).collect()
+        }
+        Value::Number(number) => match number.as_f64() {
+            Some(float) => float.into(),
+            None => number.into(),
+        },
+        other => other,
+    }
+}
+
+fn find<'a>(all: &'a [Value], kind: &str, namespace: &str) -> Option<&'a Value> {
+    let of = |object: &&Value| {
+        let place = object["metadata"]["namespace"].as_str();
+        object["kind"] == kind && place.unwrap_or_default() == namespace
+    };
+    all.iter().find(of)
+}
+
+fn keeps(definition: &Value) -> bool {
+    definition["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+}

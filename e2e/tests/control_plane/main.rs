@@ -1,0 +1,20 @@
+//! Control-plane tier: a real API server with cert-manager, the real operator
+//! under the chart's ServiceAccount, the real Supervisor, and the tap.
+//!
+//! Everything is judged from outside: the wire (the tap), what the API says and
+//! the processes' logs.
+
+mod authority;
+mod broken;
+mod certificates;
+mod chart;
+mod debounce;
+mod definitions;
+mod isolation;
+mod keeper;
+mod kinds_of_write;
+mod permissions;
+mod renewal;
+mod restart;
+mod settings;
+mod steps;

@@ -1,0 +1,263 @@
+//! What the chart's ServiceAccount may do: what the operator needs, and no more.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::cluster::api::Api;
+use e2e::cluster::{Cluster, Kubeconfig, RELEASE, User, random_suffix, repository, shared};
+use serde_json::{Value, json};
+
+/// Verbs on resources (`group/resource` or `resource`), of one object where one is named.
+type Row = (&'static str, &'static str, &'static [&'static str]);
+
+const READ: &[&str] = &["get", "list", "watch"];
+
+const OWN: &[Row] = &[
+    (
+        "apps/controllerrevisions",
+        "",
+        &[
+            "create", "delete", "get", "list", "patch", "update", "watch",
+        ],
+    ),
+    ("secrets", "", &["create"]),
+    (
+        "secrets",
+        "opamp-operator-hash-key",
+        &["get", "patch", "update"],
+    ),
+    ("secrets", "", READ),
+    ("configmaps", "", READ),
+];
+
+const WATCHED: &[Row] = &[
+    ("opamp-operator.dev/opampconnectionprofiles", "", READ),
+    (
+        "opamp-operator.dev/opampconnectionprofiles/status",
+        "",
+        &["get", "patch", "update"],
+    ),
+    ("secrets", "", READ),
+    ("configmaps", "", READ),
+    ("events.k8s.io/events", "", &["create", "patch"]),
+];
+
+/// Where the chart was applied.
+struct Place {
+    cluster: &'static Cluster,
+    folder: tempfile::TempDir,
+    admin: Api,
+    own: String,
+    watched: String,
+    other: String,
+}
+
+impl Place {
+    /// `helm template … | kubectl apply -f -`, definitions included.
+    async fn new() -> Result<Self> {
+        let cluster = shared().await?;
+        cluster.install_definitions().await?;
+        let admin = cluster.api().await?;
+        let own = format!("e2e-permissions-{}", random_suffix()?);
+        let (watched, other) = (format!("{own}-watched"), format!("{own}-other"));
+        for namespace in [&own, &watched, &other] {
+            admin.make_namespace(namespace).await?;
+        }
+        let chart = repository().join("charts/opamp-operator");
+        let chart = chart.to_str().context("a path in UTF-8")?;
+        let value = format!("watchNamespaces={{{watched}}}");
+        let arguments = [
+            "template",
+            RELEASE,
+            chart,
+            "--namespace",
+            &own,
+            "--set",
+            &value,
+        ];
+        let objects = cluster.helm()?.run(&arguments).await?;
+        let kubectl = cluster.kubectl()?;
+        // The definition is everybody's here: others may be writing it as well.
+        let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
+        kubectl.run_with(&apply, &objects).await?;
+        Ok(Self {
+            cluster,
+            folder: tempfile::tempdir()?,
+            admin: admin.within(&own),
+            own,
+            watched,
+            other,
+        })
+    }
+
+    /// A client of a ServiceAccount of the own namespace.
+    async fn of(&self, account: &str) -> Result<Api> {
+        let token = self.admin.token(account).await?;
+        let file = self.folder.path().join(account);
+        let kubeconfig = Kubeconfig::like(&self.cluster.admin(), &self.own, User::Token(token));
+        kubeconfig?.write(&file)?;
+        Api::of(&file).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_service_account_may_do_exactly_what_is_listed() -> Result<()> {
+    let place = Place::new().await?;
+    let metadata = json!({"name": "nobody", "namespace": place.own});
+    let nobody = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+    place.admin.apply(&nobody).await?;
+    let (operator, nobody) = (place.of(RELEASE).await?, place.of("nobody").await?);
+    for (namespace, rows) in [
+        (&place.own, OWN),
+        (&place.watched, WATCHED),
+        (&place.other, &[][..]),
+    ] {
+        // Every ServiceAccount may ask who it is and what there is.
+        let everybody = rules(&nobody, namespace).await?;
+        let may: BTreeSet<String> = rules(&operator, namespace).await?;
+        let may: BTreeSet<String> = may.difference(&everybody).cloned().collect();
+        let listed: BTreeSet<String> = rows.iter().flat_map(lines).collect();
+        ensure!(
+            may == listed,
+            "in {namespace}\n  not listed: {:?}\n  not allowed: {:?}",
+            may.difference(&listed).collect::<Vec<_>>(),
+            listed.difference(&may).collect::<Vec<_>>()
+        );
+    }
+    Ok(())
+}
+
+fn lines((resource, name, verbs): &Row) -> Vec<String> {
+    let line = |verb: &&str| format!("{verb} {resource} {name}");
+    verbs.iter().map(line).collect()
+}
+
+/// What a ServiceAccount may do in a namespace, as the API server sees it.
+async fn rules(api: &Api, namespace: &str) -> Result<BTreeSet<String>> {
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectRulesReview",
+        "spec": {"namespace": namespace},
+    });
+    let answer = api
+        .create(&review)
+        .await?
+        .map_err(|status| anyhow::anyhow!("{status:?}"))?;
+    ensure!(answer["status"]["incomplete"] == false, "{answer}");
+    let rules = answer["status"]["resourceRules"].as_array();
+    let mut found = BTreeSet::new();
+    for rule in rules.into_iter().flatten() {
+        let names = texts(&rule["resourceNames"]);
+        let names = if names.is_empty() {
+            vec![String::new()]
+        } else {
+            names
+        };
+        for group in texts(&rule["apiGroups"]) {
+            for resource in texts(&rule["resources"]) {
+                let slash = if group.is_empty() { "" } else { "/" };
+                for name in &names {
+                    for verb in texts(&rule["verbs"]) {
+                        found.insert(format!("{verb} {group}{slash}{resource} {name}"));
+                    }
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn texts(list: &Value) -> Vec<String> {
+    let all = list.as_array().into_iter().flatten();
+    all.filter_map(|text| text.as_str().map(str::to_owned))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
+    let place = Place::new().await?;
+    let operator = place.of(RELEASE).await?;
+    let (own, watched, other) = (&place.own[..], &place.watched[..], &place.other[..]);
+    let profiles = "opamp-operator.dev/opampconnectionprofiles";
+    let status = "opamp-operator.dev/opampconnectionprofiles/status";
+    let key = "secrets/opamp-operator-hash-key";
+    let table = [
+        (own, "create", "apps/controllerrevisions", true),
+        (own, "delete", "apps/controllerrevisions", true),
+        (own, "create", "secrets", true),
+        (own, "update", key, true),
+        (own, "watch", "secrets", true),
+        (watched, "watch", profiles, true),
+        (watched, "patch", status, true),
+        (watched, "watch", "secrets", true),
+        (watched, "list", "configmaps", true),
+        (watched, "create", "events.k8s.io/events", true),
+        // It never changes what people wrote.
+        (watched, "update", profiles, false),
+        (watched, "create", profiles, false),
+        (watched, "delete", profiles, false),
+        (watched, "update", "secrets", false),
+        (watched, "create", "secrets", false),
+        (watched, "update", key, false),
+        (watched, "update", "configmaps", false),
+        (own, "update", "secrets", false),
+        (own, "delete", key, false),
+        (own, "create", "configmaps", false),
+        (own, "list", profiles, false),
+        // It gives itself nothing and becomes nobody else.
+        (
+            own,
+            "create",
+            "rbac.authorization.k8s.io/rolebindings",
+            false,
+        ),
+        (own, "impersonate", "serviceaccounts", false),
+        (own, "create", "serviceaccounts/x/token", false),
+        (own, "get", "pods", false),
+        // Elsewhere, and everywhere at once, it may nothing.
+        (other, "get", "secrets", false),
+        (other, "list", profiles, false),
+        ("", "list", "secrets", false),
+        ("", "list", profiles, false),
+        ("", "get", "namespaces", false),
+        ("", "create", "authentication.k8s.io/tokenreviews", false),
+    ];
+    for (namespace, verb, resource, allowed) in table {
+        let answer = may(&operator, namespace, verb, resource).await?;
+        ensure!(
+            answer == allowed,
+            "{verb} {resource} in {namespace:?}: expected {allowed}"
+        );
+    }
+    // And not only by its own word.
+    let secrets = operator.within(other).list("Secret").await;
+    ensure!(secrets.is_err(), "it reads Secrets of {other}");
+    operator.within(watched).list("Secret").await?;
+    Ok(())
+}
+
+/// Asks as `kubectl auth can-i` does; `resource` is `group/resource`,
+/// `resource`, `…/status`, `secrets/name` or `serviceaccounts/name/token`.
+async fn may(api: &Api, namespace: &str, verb: &str, resource: &str) -> Result<bool> {
+    let parts: Vec<&str> = resource.split('/').collect();
+    let (group, resource, name, sub) = match parts[..] {
+        ["secrets", name] => ("", "secrets", name, ""),
+        [resource, name, "token"] => ("", resource, name, "token"),
+        [group, resource, sub] => (group, resource, "", sub),
+        [group, resource] => (group, resource, "", ""),
+        _ => ("", resource, "", ""),
+    };
+    let review = json!({
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": {
+            "namespace": namespace, "verb": verb, "group": group, "resource": resource,
+            "name": name, "subresource": sub,
+        }},
+    });
+    let answer = api
+        .create(&review)
+        .await?
+        .map_err(|status| anyhow::anyhow!("{status:?}"))?;
+    answer["status"]["allowed"].as_bool().context("no answer")
+}
