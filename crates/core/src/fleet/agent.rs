@@ -219,7 +219,9 @@ impl Agent {
     /// The profile that applies, as seen from a link.
     #[must_use]
     pub fn choose(&self, id: LinkId, candidates: &Candidates) -> Choice {
-        let Some(link) = self.link(id) else {
+        // An older link does not speak for the agent: what it proves of an
+        // identity may be less, or more, than what the agent has now.
+        let Some(link) = self.newest_link().filter(|link| link.id == id) else {
             return Choice::NotYet;
         };
         if link.shared {
@@ -499,13 +501,14 @@ impl Agent {
         }
     }
 
-    /// Weighs what a link shows against what the agent should have (law 6).
+    /// Weighs what the newest link shows against what the agent should have
+    /// (law 6). Older links are ghosts: two that take turns would prove and take
+    /// back the same settings for ever.
     fn weigh(&mut self, id: LinkId, target: Option<&Target>, now: Now, step: &mut Step) {
         let Some(target) = target else { return };
-        let Some(link) = self.links.iter().find(|link| link.id == id) else {
+        let Some(link) = self.links.last().filter(|link| link.id == id) else {
             return;
         };
-        let newest = self.links.last().is_some_and(|last| last.id == id);
         let link_marker = link.presented.marker;
         let revisions = [Some(&target.current), target.previous.as_ref()];
         let shown = revisions.into_iter().flatten().find_map(|revision| {
@@ -513,10 +516,7 @@ impl Agent {
                 .map(|evidence| (revision, evidence))
         });
         let came_back = self.flight.as_ref().is_some_and(|f| {
-            !f.landed
-                && f.link < id
-                && newest
-                && shown.is_none_or(|(revision, _)| !is(revision, &f.revision))
+            !f.landed && f.link < id && shown.is_none_or(|(revision, _)| !is(revision, &f.revision))
         });
         if came_back {
             // Back, but without what it was offered.
@@ -527,13 +527,11 @@ impl Agent {
             // shows an older revision than we still hold does not.
             let older =
                 |p: &Proved| p.evidence == Evidence::SettingsHeader && link_marker.is_some();
-            if newest && self.proved.as_ref().is_some_and(|proved| !older(proved)) {
+            if self.proved.as_ref().is_some_and(|proved| !older(proved)) {
                 self.proved = None;
                 step.transitions.push(Transition::LostSettings);
             }
-            if newest
-                && self.flight.as_ref().is_none_or(|f| f.landed)
-                && self.state == SettingsState::Applied
+            if self.flight.as_ref().is_none_or(|f| f.landed) && self.state == SettingsState::Applied
             {
                 self.enter(SettingsState::Pending, now);
             }

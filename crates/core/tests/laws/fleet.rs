@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
+    catalog::{Candidate, Choice, candidates},
     fleet::{Agent, Evidence, Link, LinkId, SettingsState, Silence, Transition, Transport},
     identity::{Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust, Verdict},
 };
@@ -333,6 +334,76 @@ fn law6_applied_counts_on_a_later_link_only() {
     bench.say(new, applied(), 4);
     assert_eq!(evidence(&bench), Some(Evidence::Report));
     assert_eq!(bench.agent.record().state, SettingsState::Applied);
+}
+
+/// Two links that take turns would prove and take back the same for ever.
+#[test]
+fn law6_an_older_link_does_not_speak_for_the_agent() {
+    let mut bench = bench();
+    let old = bench.connect(Transport::Http, bench.marked(), 0, 0);
+    bench.say(old, full(), 0);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    let (new, heard) = bench.come(nothing(), 1);
+    assert!(heard.transitions.contains(&Transition::LostSettings));
+    for seconds in 2..9 {
+        for link in [old, new] {
+            let heard = bench.say(link, full(), seconds);
+            assert_eq!(heard.transitions, []);
+            assert!(!heard.offers(), "a ghost still shows the marker");
+        }
+        assert_eq!(evidence(&bench), None);
+    }
+    bench.leave(old, 9);
+    assert!(bench.say(new, full(), 10).offers());
+    // When the newest goes, the one before it speaks.
+    let mut bench = self::bench();
+    let old = bench.connect(Transport::Http, bench.marked(), 0, 0);
+    bench.say(old, full(), 0);
+    let (new, _) = bench.come(nothing(), 1);
+    bench.leave(new, 2);
+    bench.say(old, full(), 3);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+}
+
+/// An older link that proves less must not make the agent wait for a proof
+/// that its newest link brought.
+#[test]
+fn law2_an_older_link_does_not_choose_the_profile() {
+    let world = World::new();
+    let mut bench = Bench::new(world.revision(1));
+    let weak = Verdict {
+        recognised: [Recognition {
+            profile: ProfileKey::new("a", "before"),
+            number: 1,
+        }]
+        .into(),
+        ..Verdict::default()
+    };
+    let old = Link::new(
+        LinkId(0),
+        Transport::WebSocket,
+        nothing(),
+        weak,
+        at(0).uptime,
+    );
+    bench.agent.attach(old, at(0)).unwrap();
+    let candidate = Candidate {
+        profile: world.profile.clone(),
+        priority: 0,
+        admin: false,
+        selector: Arc::default(),
+    };
+    let candidates = candidates("a", [candidate].iter());
+    let awaiting = Choice::AwaitingProof(world.profile.clone());
+    assert_eq!(bench.agent.choose(LinkId(0), &candidates), awaiting);
+    bench.agent.chosen(&awaiting, at(0));
+    let new = bench.connect(Transport::WebSocket, nothing(), 0, 1);
+    let chosen = bench.agent.choose(new, &candidates);
+    assert_eq!(chosen, Choice::Profile(world.profile.clone()));
+    bench.agent.chosen(&chosen, at(1));
+    let ghost = bench.agent.choose(LinkId(0), &candidates);
+    assert_eq!(bench.agent.chosen(&ghost, at(1)), []);
+    assert!(bench.say(new, full(), 1).offers());
 }
 
 #[test]
