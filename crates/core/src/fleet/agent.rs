@@ -135,13 +135,23 @@ impl Agent {
     /// As a record of an earlier process tells.
     #[must_use]
     pub fn restore(record: AgentRecord, now: Now) -> Self {
+        // Its connections ended with that process: it is expected back.
+        let left = matches!(
+            record.state,
+            SettingsState::Offered | SettingsState::Switching
+        );
         Self {
+            deadline: left.then(|| now.uptime + latch::SWITCH_DEADLINE),
             binding: record.binding,
             attributes: record.attributes,
             profile: record.profile,
             offered: record.offered,
             proved: record.proved,
-            state: record.state,
+            state: if left {
+                SettingsState::Switching
+            } else {
+                record.state
+            },
             since: record.since,
             last_contact: record.last_contact,
             restored: true,
@@ -531,7 +541,7 @@ impl Agent {
                 self.proved = None;
                 step.transitions.push(Transition::LostSettings);
             }
-            if self.flight.as_ref().is_none_or(|f| f.landed) && self.state == SettingsState::Applied
+            if self.flight.as_ref().is_none_or(|f| f.landed) && self.state != SettingsState::Failed
             {
                 self.enter(SettingsState::Pending, now);
             }
@@ -575,16 +585,21 @@ impl Agent {
             .is_some_and(|wanted| is(wanted, &this));
         // What it runs, it was given; a record may have been lost.
         self.note_offered(this);
-        if self.flight.as_ref().is_none_or(|f| f.landed) && self.state != SettingsState::Failed {
-            self.enter(
-                if wanted {
-                    SettingsState::Applied
-                } else {
-                    SettingsState::Pending
-                },
-                now,
-            );
+        if self.expects_evidence(now) {
+            return;
         }
+        if wanted {
+            self.enter(SettingsState::Applied, now);
+        } else if self.state != SettingsState::Failed {
+            self.enter(SettingsState::Pending, now);
+        }
+    }
+
+    /// Is the last offer still on its way?
+    fn expects_evidence(&self, now: Now) -> bool {
+        self.flight
+            .as_ref()
+            .is_some_and(|f| !f.landed && now.uptime < f.at + latch::SWITCH_DEADLINE)
     }
 
     /// The last offer is no longer on its way.

@@ -459,6 +459,60 @@ fn law8_a_restart_offers_nothing_to_who_has_the_settings() {
     assert_eq!(before.agent.link(link).unwrap().id, link);
 }
 
+/// An agent that had an offer when the operator ended is expected back, and
+/// what is not expected any more does not stay so.
+#[test]
+fn law8_a_restart_leaves_no_agent_in_a_state_that_nothing_ends() {
+    let mut before = bench();
+    before.come(nothing(), 0);
+    assert_eq!(before.agent.record().state, SettingsState::Offered);
+    let restored = || Bench::restored(before.agent.record(), World::new().revision(1));
+    let mut bench = restored();
+    assert_eq!(bench.agent.record().state, SettingsState::Switching);
+    assert_eq!(bench.agent.tick(at(0)).until, Some(at(120).uptime));
+    let step = bench.agent.tick(at(120));
+    assert_eq!(step.transitions, [Transition::Lost]);
+    // It is here, whatever is offered to it or not.
+    for seconds in [1, 200] {
+        let mut bench = restored();
+        bench.agent.tick(at(seconds));
+        bench.target.paused = true;
+        bench.come(nothing(), seconds);
+        assert_eq!(bench.agent.record().state, SettingsState::Pending);
+    }
+}
+
+/// Settings that are taken back to what the agent runs.
+#[test]
+fn law6_who_shows_what_it_should_have_is_applied_whatever_failed_before() {
+    let mut world = World::new();
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (link, _) = bench.come(bench.marked(), 0);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(2, 20);
+    assert!(bench.refresh(link, 1).push.is_some());
+    let hash = offered(&bench.target.current).hash;
+    let mut ignored = bench.target.clone();
+    bench.say(link, reported(ConnectionSettingsStatuses::Failed, &hash), 2);
+    assert_eq!(bench.agent.record().state, SettingsState::Failed);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(3, 10);
+    bench.refresh(link, 3);
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+
+    // In the same way if it said nothing of the offer in its time.
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (link, _) = bench.come(bench.marked(), 0);
+    std::mem::swap(&mut bench.target, &mut ignored);
+    assert!(bench.refresh(link, 1).push.is_some());
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(3, 10);
+    bench.refresh(link, 120);
+    assert_eq!(bench.agent.record().state, SettingsState::Offered);
+    bench.refresh(link, 121);
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+}
+
 #[test]
 fn law8_an_unknown_agent_waits_unless_it_is_new() {
     let hold = Duration::from_secs(90);
