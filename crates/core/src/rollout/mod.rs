@@ -73,18 +73,25 @@ pub fn plan(
         next.halted = false;
         return (next, None);
     }
-    let offered = |agent: &AgentRecord| {
-        agent
-            .last_offer
-            .as_ref()
-            .is_some_and(|(r, _)| r.number == current.number() && r.profile == *current.profile())
+    // By the list and not the last offer: that one a restart forgets.
+    let offered = |agent: &&AgentRecord| {
+        let mut known = agent.offered.iter();
+        known.any(|r| r.number == current.number() && r.profile == *current.profile())
     };
     let first = next
         .first
         .and_then(|(uid, _)| agents.iter().find(|agent| agent.uid == uid));
-    if let Some(first) = first
-        && offered(first)
+    // Whoever has it is the first, also if a rollout before a restart chose it.
+    let has_it = first
+        .filter(offered)
+        .or_else(|| agents.iter().find(offered));
+    if let Some(agent) = has_it
+        && first.is_none_or(|first| first.uid != agent.uid)
     {
+        next.first = Some((agent.uid, now.uptime));
+    }
+    // One that has it and is gone is still the first: it may be broken by it.
+    if has_it.is_some() || next.offered.is_some() {
         let since = *next.offered.get_or_insert(now.uptime);
         let end = since + timeout;
         next.halted = now.uptime >= end;

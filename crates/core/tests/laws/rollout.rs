@@ -31,6 +31,7 @@ fn offered(agent: &mut AgentRecord, revision: &Revision, seconds: u64) {
         profile: revision.profile().clone(),
         number: revision.number(),
     };
+    agent.offered.push(recognition.clone());
     agent.last_offer = Some((recognition, at(seconds).wall));
 }
 
@@ -97,6 +98,46 @@ fn law3_without_evidence_in_time_it_halts_and_nobody_else_is_touched() {
     let (begun, _) = plan(&halted, &next, &agents, TIMEOUT, at(200_000));
     assert!(!begun.halted);
     assert_eq!(begun.bound(), Bound::One(uid(2)));
+}
+
+#[test]
+fn law3_a_first_agent_that_is_gone_is_followed_by_nobody() {
+    let world = World::new();
+    let revision = world.revision(7);
+    let mut agents = vec![
+        agent(1, Transport::WebSocket, &world),
+        agent(2, Transport::WebSocket, &world),
+    ];
+    let first = plan(&Rollout::default(), &revision, &agents, TIMEOUT, at(0)).0;
+    offered(&mut agents[0], &revision, 5);
+    let waiting = plan(&first, &revision, &agents, TIMEOUT, at(5)).0;
+    // Another profile applies to it now, say.
+    agents.remove(0);
+    let (waiting, again) = plan(&waiting, &revision, &agents, TIMEOUT, at(60));
+    assert_eq!(waiting.bound(), Bound::One(uid(1)));
+    assert_eq!(again, Some(Duration::from_secs(125)));
+    let halted = plan(&waiting, &revision, &agents, TIMEOUT, at(125)).0;
+    assert!(halted.halted);
+    assert_eq!(halted.bound(), Bound::One(uid(1)));
+}
+
+#[test]
+fn law3_after_a_restart_the_first_agent_is_still_the_first() {
+    let world = World::new();
+    let revision = world.revision(7);
+    let mut agents = vec![
+        agent(1, Transport::WebSocket, &world),
+        agent(2, Transport::WebSocket, &world),
+    ];
+    offered(&mut agents[1], &revision, 5);
+    // The offers that a process made are forgotten with it, but not which.
+    agents[1].last_offer = None;
+    agents[1].connected = None;
+    let (waiting, again) = plan(&Rollout::default(), &revision, &agents, TIMEOUT, at(0));
+    assert_eq!(waiting.bound(), Bound::One(uid(2)));
+    assert_eq!(again, Some(TIMEOUT));
+    let halted = plan(&waiting, &revision, &agents, TIMEOUT, at(120)).0;
+    assert!(halted.halted);
 }
 
 #[test]
