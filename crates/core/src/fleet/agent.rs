@@ -410,10 +410,10 @@ impl Agent {
             return step;
         }
         step.transitions.push(Transition::Disconnected);
-        let switching = self
-            .flight
-            .as_ref()
-            .is_some_and(|f| f.link == id && !f.landed);
+        // Whichever link was the last: the one that was offered may have ended
+        // before it, or another begun and ended without a word.
+        let switching = self.state == SettingsState::Switching
+            || self.flight.as_ref().is_some_and(|f| !f.landed);
         if switching {
             self.enter(SettingsState::Switching, now);
             self.deadline = Some(now.uptime + latch::SWITCH_DEADLINE);

@@ -482,6 +482,29 @@ fn law8_a_restart_leaves_no_agent_in_a_state_that_nothing_ends() {
     }
 }
 
+/// Whichever link ends last, the agent is expected back, and not for ever.
+#[test]
+fn law6_an_agent_that_left_after_an_offer_is_lost_in_time() {
+    let mut bench = bench();
+    let ghost = bench.connect(Transport::Http, nothing(), 0, 0);
+    let (link, heard) = bench.come(nothing(), 0);
+    assert!(heard.offers());
+    bench.leave(link, 1);
+    bench.leave(ghost, 2);
+    assert_eq!(bench.agent.record().state, SettingsState::Switching);
+    // Comes, and breaks off before it says anything.
+    let broken = bench.connect(Transport::WebSocket, bench.marked(), 0, 10);
+    bench.leave(broken, 11);
+    assert_eq!(bench.agent.tick(at(12)).until, Some(at(131).uptime));
+    // A restart in between changes nothing.
+    let record = bench.agent.record();
+    let mut bench = Bench::restored(record, World::new().revision(1));
+    let broken = bench.connect(Transport::WebSocket, bench.marked(), 0, 10);
+    bench.leave(broken, 11);
+    bench.agent.tick(at(131));
+    assert_eq!(bench.agent.record().state, SettingsState::Lost);
+}
+
 /// Settings that are taken back to what the agent runs.
 #[test]
 fn law6_who_shows_what_it_should_have_is_applied_whatever_failed_before() {
