@@ -137,8 +137,10 @@ impl Agent {
         if link.shared {
             return None;
         }
-        if link.presented.marker == Some(revision.marker()) {
-            return Some(Evidence::SettingsHeader);
+        if let Some(marker) = link.presented.marker {
+            // One that runs other settings may share a credential with these,
+            // or repeat an old report of them.
+            return (marker == revision.marker()).then_some(Evidence::SettingsHeader);
         }
         let this = Recognition {
             profile: revision.profile().clone(),

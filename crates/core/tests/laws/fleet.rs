@@ -318,6 +318,35 @@ fn law6_a_certificate_or_token_counts_if_it_is_a_new_one() {
     }
 }
 
+/// It went back to the settings before, which share the token and the
+/// certificate, and says nothing, or that it applied the new ones.
+#[test]
+fn law6_the_marker_of_other_settings_outranks_every_other_evidence() {
+    for says in [None, Some(ConnectionSettingsStatuses::Applied)] {
+        let mut world = World::new();
+        let mut bench = Bench::new(world.revision_with(2, 20));
+        bench.target.previous = Some(world.revision_with(1, 10));
+        let (old, heard) = bench.come(token("bootstrap"), 0);
+        assert!(heard.offers());
+        bench.leave(old, 1);
+        let certificate = vec![world.client.der.clone()];
+        let authorization = format!("Bearer {STRONG_TOKEN}");
+        let shown = Presented {
+            marker: bench.target.previous.as_ref().map(|r| r.marker()),
+            ..Presented::new(certificate, Some(authorization.as_bytes()), None)
+        };
+        let link = bench.connect(Transport::WebSocket, shown, 0, 20);
+        let hash = offered(&bench.target.current).hash;
+        bench.say(
+            link,
+            says.map_or_else(full, |says| reported(says, &hash)),
+            20,
+        );
+        assert_eq!(bench.agent.record().proved.map(|p| p.number), Some(1));
+        assert_ne!(bench.agent.record().state, SettingsState::Applied);
+    }
+}
+
 #[test]
 fn law6_applied_counts_on_a_later_link_only() {
     let mut bench = bench();
