@@ -1,6 +1,6 @@
 //! The state machine of one instance UID in one home namespace.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use opamp_operator_api::values::{Attributes, Identity, ProfileKey};
@@ -533,11 +533,14 @@ impl Agent {
             self.land(SettingsState::Pending, now);
         }
         let Some((revision, evidence)) = shown else {
-            // A new link without the settings outranks what was known; one that
-            // shows an older revision than we still hold does not.
-            let older =
-                |p: &Proved| p.evidence == Evidence::SettingsHeader && link_marker.is_some();
-            if self.proved.as_ref().is_some_and(|proved| !older(proved)) {
+            // A new link without the settings outranks what was known, unless
+            // they are older than what we still hold to compare it with.
+            let judged = |p: &Proved| {
+                let marked = p.evidence == Evidence::SettingsHeader;
+                let named = |r: &Arc<Revision>| r.number() == p.number && *r.profile() == p.profile;
+                (marked && link_marker.is_none()) || revisions.into_iter().flatten().any(named)
+            };
+            if self.proved.as_ref().is_some_and(judged) {
                 self.proved = None;
                 step.transitions.push(Transition::LostSettings);
             }

@@ -347,6 +347,41 @@ fn law6_the_marker_of_other_settings_outranks_every_other_evidence() {
     }
 }
 
+/// An agent that keeps its settings went back to much older ones.
+#[test]
+fn law6_another_marker_takes_the_proof_back() {
+    let mut world = World::new();
+    let ancient = world.revision_with(1, 10).marker();
+    let mut bench = Bench::new(world.revision_with(3, 30));
+    bench.come(bench.marked(), 0);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    let shown = Presented {
+        marker: Some(ancient),
+        ..nothing()
+    };
+    let (link, heard) = bench.come(shown, 10);
+    assert!(heard.transitions.contains(&Transition::LostSettings));
+    assert_eq!(evidence(&bench), None);
+    bench.leave(link, 11);
+    // What is no longer held to compare it with stays as it was.
+    for number in 4..=6 {
+        bench.target.previous = Some(Arc::clone(&bench.target.current));
+        bench.target.current = world.revision_with(number, u32::try_from(number).unwrap());
+        bench.target.paused = true;
+        let shown = match number {
+            4 => bench.target.previous.as_ref().map(|r| r.marker()),
+            _ => Some(ancient),
+        };
+        let shown = Presented {
+            marker: shown,
+            ..nothing()
+        };
+        bench.come(shown, 20);
+        let proved = bench.agent.record().proved.map(|p| p.number);
+        assert_eq!(proved, Some(3), "{number}");
+    }
+}
+
 #[test]
 fn law6_applied_counts_on_a_later_link_only() {
     let mut bench = bench();
