@@ -583,9 +583,8 @@ impl Agent {
             step.transitions.push(Transition::Proved(proved));
             self.attempts.proved();
         }
-        let wanted = target
-            .revision_for(self.uid)
-            .is_some_and(|wanted| is(wanted, &this));
+        let wanted = [Some(&target.current), target.revision_for(self.uid)];
+        let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
         // What it runs, it was given; a record may have been lost.
         self.note_offered(this);
         if self.expects_evidence(now) {

@@ -75,7 +75,10 @@ impl Agent {
         let Some(revision) = target.revision_for(self.uid) else {
             return silent(Silence::NotOpen);
         };
-        if self.evidence(link, revision).is_some() {
+        // Above the bound an agent that lost its settings gets those before;
+        // one that has the newest keeps them.
+        let good = [revision, &target.current];
+        if good.iter().any(|r| self.evidence(link, r).is_some()) {
             return silent(Silence::UpToDate);
         }
         if newer_than(link, revision, trust) {
@@ -92,7 +95,11 @@ impl Agent {
             return silent(Silence::Expired);
         }
         let others = || self.links.iter().filter(|other| other.id != link.id);
-        if others().any(|o| o.id > link.id || o.presented.marker == Some(revision.marker())) {
+        let runs = |other: &Link| {
+            good.iter()
+                .any(|r| other.presented.marker == Some(r.marker()))
+        };
+        if others().any(|other| other.id > link.id || runs(other)) {
             return silent(Silence::Ghost);
         }
         if let Some(until) = self.in_flight_until(now) {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use opamp_operator_core::{
     catalog::Bound,
-    fleet::{AgentRecord, Evidence, Proved, Transport},
+    fleet::{AgentRecord, Evidence, Proved, SettingsState, Transport},
     identity::{Presented, Recognition},
     offer::Revision,
     rollout::{Rollout, plan},
 };
 
-use crate::common::{Bench, World, at, uid};
+use crate::common::{Bench, STRONG_TOKEN, World, at, uid};
 
 const TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -138,6 +138,29 @@ fn law3_after_a_restart_the_first_agent_is_still_the_first() {
     assert_eq!(again, Some(TIMEOUT));
     let halted = plan(&waiting, &revision, &agents, TIMEOUT, at(120)).0;
     assert!(halted.halted);
+}
+
+/// As after a restart, before the rollout knows of the evidence.
+#[test]
+fn law8_who_has_the_newest_is_not_brought_back_to_the_one_before() {
+    let mut world = World::new();
+    let previous = world.revision_with(6, 10);
+    let mut bench = Bench::new(world.revision_with(7, 20));
+    bench.target.previous = Some(previous);
+    let (old, _) = bench.come(Presented::default(), 0);
+    bench.leave(old, 1);
+    // Not by the marker: an agent that leaves it out.
+    let authorization = format!("Bearer {STRONG_TOKEN}");
+    let shown = Presented::new(Vec::new(), Some(authorization.as_bytes()), None);
+    bench.target.bound = Bound::Nobody;
+    let (link, heard) = bench.come(shown, 20);
+    assert!(!heard.offers());
+    assert!(bench.refresh(link, 100_000).push.is_none());
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+    // One that lost its settings gets the ones before.
+    bench.leave(link, 100_001);
+    let (_, heard) = bench.come(Presented::default(), 100_002);
+    assert!(heard.offers());
 }
 
 #[test]
