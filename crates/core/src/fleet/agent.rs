@@ -19,7 +19,7 @@ use crate::{
     Now,
     catalog::{Candidates, Choice, Chooser, Target, choose},
     earliest,
-    identity::{Admission, Fingerprint, Recognition, Trust, admit},
+    identity::{Admission, Fingerprint, Marker, Recognition, Trust, admit},
     offer::{Revision, WireHash},
 };
 
@@ -69,6 +69,7 @@ pub struct Received {
 #[derive(Clone, Debug)]
 pub(super) struct Flight {
     pub(super) revision: Recognition,
+    pub(super) marker: Marker,
     pub(super) hash: WireHash,
     pub(super) at: Duration,
     pub(super) wall: Timestamp,
@@ -364,6 +365,7 @@ impl Agent {
                 self.note_offered(this.clone());
                 self.flight = Some(Flight {
                     revision: this.clone(),
+                    marker: revision.marker(),
                     hash,
                     at: now.uptime,
                     wall: now.wall,
@@ -581,7 +583,7 @@ impl Agent {
             };
             self.proved = Some(proved.clone());
             step.transitions.push(Transition::Proved(proved));
-            self.attempts.proved();
+            self.attempts.proved(revision.marker());
         }
         let wanted = [Some(&target.current), target.revision_for(self.uid)];
         let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
@@ -630,7 +632,7 @@ impl Agent {
         let old = self.links.iter().find(|link| link.id == id);
         let end = old.and_then(|link| link.presented.not_after());
         let remaining = end.map(|end| now.until(end));
-        self.attempts.failed(now.uptime, remaining);
+        self.attempts.failed(flight.marker, now.uptime, remaining);
         self.enter(SettingsState::Failed, now);
         Some(Transition::Failed(clean(&status.error_message)))
     }

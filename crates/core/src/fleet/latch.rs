@@ -29,10 +29,13 @@ pub(super) const MAX_RETRY: u32 = 64;
 const BURST: u32 = 10;
 const REFILL: Duration = Duration::from_secs(600);
 
+/// Revisions whose attempts are remembered, the last offered ones.
+const REVISIONS_KEPT: usize = 8;
+
 /// Attempts to bring one revision to an agent.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Attempts {
-    marker: Option<Marker>,
+#[derive(Clone, Debug)]
+struct Attempt {
+    marker: Marker,
     /// Attempts and reported failures since the last evidence.
     made: u32,
     failed: u32,
@@ -41,58 +44,74 @@ pub(super) struct Attempts {
     not_before: Duration,
 }
 
+/// Attempts per revision, for a target may go back and forth between two.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Attempts(Vec<Attempt>);
+
 impl Attempts {
+    fn of(&self, marker: Marker) -> Option<&Attempt> {
+        self.0.iter().find(|attempt| attempt.marker == marker)
+    }
+
+    fn of_mut(&mut self, marker: Marker) -> Option<&mut Attempt> {
+        self.0.iter_mut().find(|attempt| attempt.marker == marker)
+    }
+
     /// When the next attempt with `marker` may be made.
     pub(super) fn not_before(&self, marker: Marker) -> Duration {
-        if self.marker == Some(marker) {
-            self.not_before
-        } else {
-            Duration::ZERO
-        }
+        self.of(marker).map_or(Duration::ZERO, |a| a.not_before)
     }
 
     /// How often the agent said that this revision failed: the retry counter
     /// of the next offer's hash.
     pub(super) fn retry(&self, marker: Marker) -> u32 {
-        if self.marker == Some(marker) {
-            self.retry
-        } else {
-            0
-        }
+        self.of(marker).map_or(0, |attempt| attempt.retry)
     }
 
     pub(super) fn made(&mut self, marker: Marker, now: Duration) {
-        if self.marker != Some(marker) {
-            *self = Self {
-                marker: Some(marker),
-                ..Self::default()
-            };
+        let known = self.0.iter().position(|a| a.marker == marker);
+        let mut attempt = known.map_or(
+            Attempt {
+                marker,
+                made: 0,
+                failed: 0,
+                retry: 0,
+                not_before: Duration::ZERO,
+            },
+            |at| self.0.remove(at),
+        );
+        let step = BACKOFF[(attempt.made as usize).min(BACKOFF.len() - 1)];
+        attempt.made = attempt.made.saturating_add(1);
+        attempt.not_before = now + step;
+        if self.0.len() == REVISIONS_KEPT {
+            self.0.remove(0);
         }
-        let step = BACKOFF[(self.made as usize).min(BACKOFF.len() - 1)];
-        self.made = self.made.saturating_add(1);
-        self.not_before = now + step;
+        self.0.push(attempt);
     }
 
     /// The agent said that the last attempt failed. `remaining` is what is left
     /// of the credential it has: half of that is the latest moment to try again.
-    pub(super) fn failed(&mut self, now: Duration, remaining: Option<Duration>) {
+    pub(super) fn failed(&mut self, marker: Marker, now: Duration, remaining: Option<Duration>) {
+        let Some(attempt) = self.of_mut(marker) else {
+            return;
+        };
         let wait = FAILED_FIRST
-            .saturating_mul(1 << self.failed.min(6))
+            .saturating_mul(1 << attempt.failed.min(6))
             .min(FAILED_LAST);
         let latest = remaining.map(|remaining| (remaining / 2).max(FAILED_SHORTEST));
         let wait = latest.map_or(wait, |latest| wait.min(latest));
-        self.failed = self.failed.saturating_add(1);
-        self.retry = (self.retry + 1).min(MAX_RETRY);
-        self.not_before = now + wait;
+        attempt.failed = attempt.failed.saturating_add(1);
+        attempt.retry = (attempt.retry + 1).min(MAX_RETRY);
+        attempt.not_before = now + wait;
     }
 
-    /// The agent was seen to run what it was offered.
-    pub(super) fn proved(&mut self) {
-        *self = Self {
-            marker: self.marker,
-            retry: self.retry,
-            ..Self::default()
-        };
+    /// The agent was seen to run this revision.
+    pub(super) fn proved(&mut self, marker: Marker) {
+        if let Some(attempt) = self.of_mut(marker) {
+            attempt.made = 0;
+            attempt.failed = 0;
+            attempt.not_before = Duration::ZERO;
+        }
     }
 }
 

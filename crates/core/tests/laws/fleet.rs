@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
-    catalog::{Candidate, Choice, candidates},
+    catalog::{Bound, Candidate, Choice, candidates},
     fleet::{Agent, Evidence, Link, LinkId, SettingsState, Silence, Transition, Transport},
     identity::{Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust, Verdict},
 };
@@ -147,6 +147,37 @@ fn law5_coming_back_without_evidence_backs_off() {
         assert!(bench.refresh(link, due).push.is_some(), "{wait}");
         offered_at = due;
     }
+}
+
+/// What the agent shows of other settings says nothing of these.
+#[test]
+fn law5_attempts_are_counted_for_each_revision() {
+    let mut world = World::new();
+    let previous = world.revision_with(1, 10);
+    let mut bench = Bench::new(world.revision_with(2, 20));
+    bench.target.previous = Some(Arc::clone(&previous));
+    let (link, heard) = bench.come(nothing(), 0);
+    assert!(heard.offers());
+    bench.leave(link, 1);
+    // It came back with the settings before, and that is news.
+    let shown = Presented {
+        marker: Some(previous.marker()),
+        ..nothing()
+    };
+    let (link, heard) = bench.come(shown, 20);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    assert!(!heard.offers());
+    assert_eq!(heard.until, Some(at(60).uptime));
+    bench.leave(link, 21);
+    // Nor does an attempt with others in between.
+    bench.target.bound = Bound::Nobody;
+    let (link, heard) = bench.come(nothing(), 30);
+    assert!(heard.offers());
+    bench.leave(link, 31);
+    bench.target.bound = Bound::Everyone;
+    let (_, heard) = bench.come(nothing(), 50);
+    assert!(!heard.offers());
+    assert_eq!(heard.until, Some(at(60).uptime));
 }
 
 #[test]
