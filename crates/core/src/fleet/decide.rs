@@ -107,11 +107,15 @@ impl Agent {
         }
         let marker = revision.marker();
         let retry = self.attempts.retry(marker);
-        let repeatable = link.transport == Transport::Http;
-        if !repeatable && link.offered.contains(&revision.hash(retry)) {
+        let here = link.offered.contains(&revision.hash(retry));
+        if here && link.transport == Transport::WebSocket {
             return silent(Silence::OfferedHere);
         }
-        let not_before = self.attempts.not_before(marker);
+        // Over HTTP the answer that held it may have been lost; whether it was
+        // shows after two polls.
+        let polled = self.flight.as_ref().filter(|_| here);
+        let polled = polled.map_or(Duration::ZERO, |f| f.at + link.interval.saturating_mul(2));
+        let not_before = self.attempts.not_before(marker).max(polled);
         if now.uptime < not_before {
             return later(Silence::Backoff, not_before);
         }

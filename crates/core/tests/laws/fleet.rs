@@ -151,6 +151,22 @@ fn law5_coming_back_without_evidence_backs_off() {
 
 /// What the agent shows of other settings says nothing of these.
 #[test]
+fn law5_an_offer_over_http_is_repeated_after_two_polls() {
+    let mut bench = bench();
+    bench.target.paused = true;
+    let link = bench.connect(Transport::Http, nothing(), 0, 0);
+    for poll in 0..3 {
+        bench.say(link, full(), poll * 300);
+    }
+    bench.target.paused = false;
+    assert!(bench.say(link, full(), 900).offers());
+    assert!(!bench.say(link, full(), 1_200).offers(), "one poll");
+    assert!(bench.say(link, full(), 1_500).offers());
+    // And with backoff.
+    assert!(!bench.say(link, full(), 1_500 + 240).offers());
+}
+
+#[test]
 fn law5_attempts_are_counted_for_each_revision() {
     let mut world = World::new();
     let previous = world.revision_with(1, 10);
