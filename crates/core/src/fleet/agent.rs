@@ -599,11 +599,11 @@ impl Agent {
         }
     }
 
-    /// Is the last offer still on its way?
+    /// May the link that was offered still act on it?
     fn expects_evidence(&self, now: Now) -> bool {
-        self.flight
-            .as_ref()
-            .is_some_and(|f| !f.landed && now.uptime < f.at + latch::SWITCH_DEADLINE)
+        self.flight.as_ref().is_some_and(|f| {
+            !f.landed && now.uptime < f.at + latch::SWITCH_DEADLINE && self.link(f.link).is_some()
+        })
     }
 
     /// The last offer is no longer on its way.
