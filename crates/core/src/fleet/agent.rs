@@ -185,17 +185,20 @@ impl Agent {
 
     /// A record that ends before its agent's last offers must not lock the
     /// agent out (law 8): so where one was loaded, a revision newer than all it
-    /// names counts as well, if the profile is at home with the agent.
+    /// names counts as well, if the profile is at home with the agent or is the
+    /// one (of an admin namespace, then) that the record names.
     fn may_hold(&self, revision: &Recognition) -> bool {
-        let newer = || {
-            let of_profile = self
-                .offered
-                .iter()
-                .filter(|o| o.profile == revision.profile);
-            of_profile.map(|o| o.number).max() < Some(revision.number)
+        let of_profile = || {
+            let all = self.offered.iter();
+            all.filter(|o| o.profile == revision.profile)
         };
-        let at_home = revision.profile.namespace == self.namespace;
-        self.offered.contains(revision) || (self.restored && at_home && newer())
+        let newer = || of_profile().map(|o| o.number).max() < Some(revision.number);
+        let ours = || {
+            revision.profile.namespace == self.namespace
+                || self.profile.as_ref() == Some(&revision.profile)
+                || of_profile().next().is_some()
+        };
+        self.offered.contains(revision) || (self.restored && ours() && newer())
     }
 
     /// A connection wants to speak for this agent. Refused if the UID is

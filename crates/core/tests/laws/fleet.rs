@@ -748,6 +748,11 @@ fn law8_a_record_older_than_the_last_offer_locks_nobody_out() {
     // Older ones are known to be somebody else's; so are those of other tenants.
     assert!(!admits(&mut restored(), shows(3, "a")));
     assert!(!admits(&mut restored(), shows(5, "b")));
+    // Those of an admin namespace count if the record names the profile.
+    let mut selected = before.clone();
+    selected.profile = Some(ProfileKey::new("b", &world.profile.name));
+    let mut agent = Agent::restore(selected, at(0));
+    assert!(admits(&mut agent, shows(1, "b")));
     // A process that saw everything needs no such allowance.
     let mut bench = Bench::new(world.revision(4));
     bench.come(nothing(), 0);
