@@ -96,9 +96,9 @@ pub struct Agent {
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
     pub(super) remembered: bool,
-    /// From a record, which is written behind the push: it may lack the last
-    /// offers of the process before.
-    restored: bool,
+    /// If it is from a record: the newest revision of each profile that this
+    /// names. It is written behind the push and may lack the last offers.
+    restored: Option<Vec<Recognition>>,
     state: SettingsState,
     since: Timestamp,
     last_contact: Timestamp,
@@ -124,7 +124,7 @@ impl Agent {
             bucket: Bucket::new(now.uptime),
             proved: None,
             remembered: false,
-            restored: false,
+            restored: None,
             state: SettingsState::Pending,
             since: now.wall,
             last_contact: now.wall,
@@ -136,6 +136,14 @@ impl Agent {
     /// As a record of an earlier process tells.
     #[must_use]
     pub fn restore(record: AgentRecord, now: Now) -> Self {
+        let mut restored: Vec<Recognition> = Vec::new();
+        for offered in &record.offered {
+            let known = restored.iter_mut().find(|r| r.profile == offered.profile);
+            match known {
+                Some(known) => known.number = known.number.max(offered.number),
+                None => restored.push(offered.clone()),
+            }
+        }
         // Its connections ended with that process: it is expected back.
         let left = matches!(
             record.state,
@@ -155,7 +163,7 @@ impl Agent {
             },
             since: record.since,
             last_contact: record.last_contact,
-            restored: true,
+            restored: Some(restored),
             ..Self::new(record.uid, &record.namespace, now)
         }
     }
@@ -188,17 +196,14 @@ impl Agent {
     /// names counts as well, if the profile is at home with the agent or is the
     /// one (of an admin namespace, then) that the record names.
     fn may_hold(&self, revision: &Recognition) -> bool {
-        let of_profile = || {
-            let all = self.offered.iter();
-            all.filter(|o| o.profile == revision.profile)
+        let lacks = |newest: &Vec<Recognition>| {
+            let named = newest.iter().find(|r| r.profile == revision.profile);
+            let ours = named.is_some()
+                || revision.profile.namespace == self.namespace
+                || self.profile.as_ref() == Some(&revision.profile);
+            ours && named.map(|r| r.number) < Some(revision.number)
         };
-        let newer = || of_profile().map(|o| o.number).max() < Some(revision.number);
-        let ours = || {
-            revision.profile.namespace == self.namespace
-                || self.profile.as_ref() == Some(&revision.profile)
-                || of_profile().next().is_some()
-        };
-        self.offered.contains(revision) || (self.restored && ours() && newer())
+        self.offered.contains(revision) || self.restored.as_ref().is_some_and(lacks)
     }
 
     /// A connection wants to speak for this agent. Refused if the UID is
@@ -549,8 +554,10 @@ impl Agent {
                 self.proved = None;
                 step.transitions.push(Transition::LostSettings);
             }
-            if self.flight.as_ref().is_none_or(|f| f.landed) && self.state != SettingsState::Failed
-            {
+            // An offer without an answer stays Offered, also past its time.
+            let open = self.flight.as_ref().is_some_and(|f| !f.landed);
+            let open = open && self.state == SettingsState::Offered;
+            if !open && self.state != SettingsState::Failed {
                 self.enter(SettingsState::Pending, now);
             }
             return;

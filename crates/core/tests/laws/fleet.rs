@@ -745,6 +745,10 @@ fn law8_a_record_older_than_the_last_offer_locks_nobody_out() {
     let restored = || Agent::restore(before.clone(), at(0));
     assert!(admits(&mut restored(), shows(4, "a")));
     assert!(admits(&mut restored(), shows(5, "a")));
+    // Also when a later one was offered since.
+    let mut later = Bench::restored(before.clone(), world.revision(6));
+    assert!(later.come(nothing(), 0).1.offers());
+    assert!(admits(&mut later.agent, shows(5, "a")));
     // Older ones are known to be somebody else's; so are those of other tenants.
     assert!(!admits(&mut restored(), shows(3, "a")));
     assert!(!admits(&mut restored(), shows(5, "b")));
