@@ -136,7 +136,10 @@ impl Agent {
     /// As a record of an earlier process tells.
     #[must_use]
     pub fn restore(record: AgentRecord, now: Now) -> Self {
-        let mut restored: Vec<Recognition> = Vec::new();
+        // Numbers begin with 1: of its own profile all are newer than none.
+        let own = record.profile.clone();
+        let own = own.map(|profile| Recognition { profile, number: 0 });
+        let mut restored: Vec<Recognition> = own.into_iter().collect();
         for offered in &record.offered {
             let known = restored.iter_mut().find(|r| r.profile == offered.profile);
             match known {
@@ -198,9 +201,7 @@ impl Agent {
     fn may_hold(&self, revision: &Recognition) -> bool {
         let lacks = |newest: &Vec<Recognition>| {
             let named = newest.iter().find(|r| r.profile == revision.profile);
-            let ours = named.is_some()
-                || revision.profile.namespace == self.namespace
-                || self.profile.as_ref() == Some(&revision.profile);
+            let ours = named.is_some() || revision.profile.namespace == self.namespace;
             ours && named.map(|r| r.number) < Some(revision.number)
         };
         self.offered.contains(revision) || self.restored.as_ref().is_some_and(lacks)

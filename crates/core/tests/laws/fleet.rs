@@ -756,6 +756,7 @@ fn law8_a_record_older_than_the_last_offer_locks_nobody_out() {
     let mut selected = before.clone();
     selected.profile = Some(ProfileKey::new("b", &world.profile.name));
     let mut agent = Agent::restore(selected, at(0));
+    agent.chosen(&Choice::Nobody, at(0));
     assert!(admits(&mut agent, shows(1, "b")));
     // A process that saw everything needs no such allowance.
     let mut bench = Bench::new(world.revision(4));
