@@ -78,6 +78,8 @@ pub(super) struct Flight {
     pub(super) shown_authorization: Option<Fingerprint>,
     /// Evidence or a reported failure ended it.
     pub(super) landed: bool,
+    /// It was reported as failed: said again it is no second failure.
+    failed: bool,
 }
 
 /// One agent.
@@ -382,6 +384,7 @@ impl Agent {
                     shown_leaf,
                     shown_authorization,
                     landed: false,
+                    failed: false,
                 });
                 self.attempts.made(revision.marker(), now.uptime);
                 self.bucket.take(now.uptime);
@@ -634,14 +637,22 @@ impl Agent {
         now: Now,
     ) -> Option<Transition> {
         let status = message.connection_settings_status.as_ref()?;
+        let link = self.links.iter().find(|link| link.id == id)?;
         let flight = self.flight.as_mut()?;
         let about_it = status.last_connection_settings_hash[..] == flight.hash.as_bytes()[..];
-        if status.status() != ConnectionSettingsStatuses::Failed || !about_it || flight.landed {
+        let runs_it = link.presented.marker == Some(flight.marker);
+        if status.status() != ConnectionSettingsStatuses::Failed
+            || !about_it
+            || runs_it
+            || flight.failed
+        {
             return None;
         }
+        // Also if it landed: an agent that came back and is asked for its full
+        // state says only then what became of the offer.
         flight.landed = true;
-        let old = self.links.iter().find(|link| link.id == id);
-        let end = old.and_then(|link| link.presented.not_after());
+        flight.failed = true;
+        let end = link.presented.not_after();
         let remaining = end.map(|end| now.until(end));
         self.attempts.failed(flight.marker, now.uptime, remaining);
         self.enter(SettingsState::Failed, now);

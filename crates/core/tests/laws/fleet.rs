@@ -294,6 +294,28 @@ fn law5_a_failure_waits_no_longer_than_half_of_what_the_old_credential_has() {
     assert_eq!(until, Some(Duration::from_secs(now + left / 2)));
 }
 
+/// A bare message comes first, and what is asked for then says it.
+#[test]
+fn law5_a_failure_counts_also_after_the_agent_came_back() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    let first = offered(&bench.target.current).hash;
+    bench.leave(old, 1);
+    let link = bench.connect(Transport::WebSocket, nothing(), 500, 20);
+    let bare = AgentToServer {
+        capabilities: CAPABLE,
+        ..Default::default()
+    };
+    bench.say(link, bare, 20);
+    let failed = reported(ConnectionSettingsStatuses::Failed, &first);
+    let heard = bench.say(link, failed.clone(), 21);
+    assert_eq!(bench.agent.record().state, SettingsState::Failed);
+    assert_eq!(heard.until, Some(at(21 + 600).uptime));
+    bench.say(link, failed, 100);
+    let again = bench.refresh(link, 621).push.unwrap();
+    assert_ne!(crate::common::decode(again).hash, first);
+}
+
 #[test]
 fn law6_applied_of_a_retry_stays_proved() {
     let mut bench = bench();
