@@ -1,0 +1,126 @@
+//! An agent as it is: what it has, what it comes with and what it says.
+
+use std::time::Duration;
+
+use opamp_operator_core::{
+    Now,
+    fleet::{Agent, AgentRecord, LinkId},
+    identity::{Presented, Recognition},
+};
+use opamp_wire::{
+    AgentCapabilities,
+    proto::{AgentDisconnect, AgentToServer, ConnectionSettingsStatuses},
+};
+
+use crate::{
+    common::{CAPABLE, at, full, reported, uid},
+    revisions::{HOME, bootstrap, content},
+    steps::{Named, Says, Shows},
+    watch::{Seen, Watch},
+};
+
+/// One agent: its own memory, the core's, and the watch between.
+pub(crate) struct Sim {
+    pub(crate) agent: Agent,
+    pub(crate) watch: Watch,
+    pub(crate) links: Vec<Seen>,
+    /// Contents that it was offered, ever.
+    pub(crate) given: Vec<usize>,
+    pub(crate) shows: Presented,
+    pub(crate) saved: Option<AgentRecord>,
+    pub(crate) until: Option<Duration>,
+}
+
+impl Sim {
+    pub(crate) fn new(number: usize) -> Self {
+        let uid = uid(u8::try_from(number + 1).unwrap());
+        Self {
+            agent: Agent::new(uid, HOME, at(0)),
+            watch: Watch::default(),
+            links: Vec::new(),
+            given: Vec::new(),
+            shows: bootstrap(),
+            saved: None,
+            until: None,
+        }
+    }
+
+    /// The process ends, and the next one begins with a record that may lag
+    /// behind the last offers.
+    pub(crate) fn restart(&mut self, stale: bool, now: Now) {
+        let record = self.agent.record();
+        // It lags behind newer revisions of its profile and nothing else: an
+        // agent that was brought back to an older one, or chose a profile of
+        // another namespace, must come with its primary proof.
+        let lags = |saved: &AgentRecord| {
+            let mut offered = record.offered.iter();
+            let named = |o: &Recognition| saved.offered.contains(o);
+            let newer = |o: &Recognition| {
+                let mut same = saved.offered.iter().filter(|s| s.profile == o.profile);
+                same.all(|s| s.number < o.number)
+            };
+            saved.profile == record.profile && offered.all(|o| named(o) || newer(o))
+        };
+        let saved = self.saved.take().filter(|saved| stale && lags(saved));
+        self.agent = Agent::restore(saved.unwrap_or(record), now);
+        self.watch = Watch::default();
+        self.links.clear();
+        self.until = None;
+    }
+
+    pub(crate) fn ids(&self) -> Vec<LinkId> {
+        self.links.iter().map(|link| link.id).collect()
+    }
+
+    pub(crate) fn seen(&mut self, id: LinkId) -> &mut Seen {
+        self.links.iter_mut().find(|link| link.id == id).unwrap()
+    }
+
+    pub(crate) fn choose(&self, shows: Shows) -> Presented {
+        let given = |back: usize, marked: bool| {
+            let which = self.given.iter().rev().nth(back);
+            which.map_or_else(bootstrap, |which| content(*which).presented(marked))
+        };
+        match shows {
+            Shows::Bootstrap => bootstrap(),
+            Shows::Offered => given(0, true),
+            Shows::Unmarked => given(0, false),
+            Shows::Older => given(1, true),
+            Shows::Same => self.shows.clone(),
+        }
+    }
+
+    pub(crate) fn message(&self, says: Says) -> AgentToServer {
+        let accepts = AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
+        let reports = AgentCapabilities::REPORTS_CONNECTION_SETTINGS_STATUS;
+        let able = |capabilities| AgentToServer {
+            capabilities,
+            ..full()
+        };
+        let bare = |capabilities| AgentToServer {
+            capabilities,
+            ..Default::default()
+        };
+        match says {
+            Says::FullState => full(),
+            Says::Bare | Says::AfterAGap => bare(CAPABLE),
+            Says::ZeroCapabilities => bare(0),
+            Says::Incapable => able(CAPABLE & !accepts),
+            Says::ReportsNothing => able(CAPABLE & !reports),
+            Says::Report(status, named) => self.report(status, named),
+            Says::GoodBye => AgentToServer {
+                agent_disconnect: Some(AgentDisconnect::default()),
+                ..bare(CAPABLE)
+            },
+        }
+    }
+
+    fn report(&self, status: ConnectionSettingsStatuses, named: Named) -> AgentToServer {
+        let hash = match named {
+            Named::Last => self.watch.hash(0),
+            Named::Before => self.watch.hash(1),
+            Named::Unknown => None,
+        };
+        reported(status, &hash.unwrap_or_else(|| b"unknown".to_vec()))
+    }
+}

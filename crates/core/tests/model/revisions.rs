@@ -1,0 +1,216 @@
+//! What profiles offer: five sets of settings that share some of their
+//! credentials, and the revisions made of them.
+
+use std::sync::{Arc, LazyLock};
+
+use opamp_operator_api::{
+    v1alpha1::AgentSelector,
+    values::{Identity, IdentityMethod, ProfileKey},
+};
+use opamp_operator_core::{
+    Now,
+    catalog::{Bound, Candidate, Candidates, Target, candidates},
+    identity::{Authenticator, Fingerprint, Ledger, Presented, Proof, Trust, Verdict},
+    offer::{Draft, Revision},
+};
+use opamp_wire::OfferBytes;
+use rustls_pki_types::CertificateDer;
+
+use crate::{
+    common::{Ca, Issue, STRONG_TOKEN, World, decode, opaque, tls_secret},
+    steps::CONTENTS,
+};
+
+const BOOTSTRAP: &str = "bootstrap";
+const STRANGER: &str = "stranger";
+const OTHER_TOKEN: &str = "Zr0qXv7LTk2mnW8Y4cHs9JdPEf6agU3ioB1RNtxKVyw";
+pub(crate) const HOME: &str = "a";
+
+pub(crate) struct Content {
+    pub(crate) draft: Draft,
+    token: &'static str,
+    leaf: CertificateDer<'static>,
+}
+
+static CONTENTS_MADE: LazyLock<(World, Vec<Content>)> = LazyLock::new(|| {
+    let mut world = World::new();
+    let first = world.client.clone();
+    let second = Ca::new("clients").issue(&Issue::client());
+    let contents = [
+        (STRONG_TOKEN, &first, 30),
+        (STRONG_TOKEN, &first, 31),
+        (OTHER_TOKEN, &first, 30),
+        (OTHER_TOKEN, &second, 30),
+        (STRONG_TOKEN, &second, 30),
+    ];
+    let made: Vec<_> = contents
+        .into_iter()
+        .map(|(token, pair, heartbeat)| {
+            world.secret("token", opaque(&[("token", token)]));
+            world.secret("client", tls_secret(&pair.crt, &pair.key));
+            world.spec.opamp.heartbeat_interval_seconds = heartbeat;
+            Content {
+                draft: world.draft(),
+                token,
+                leaf: pair.der.clone(),
+            }
+        })
+        .collect();
+    assert_eq!(made.len(), CONTENTS);
+    (world, made)
+});
+
+pub(crate) fn content(index: usize) -> &'static Content {
+    &CONTENTS_MADE.1[index]
+}
+
+impl Content {
+    /// What an agent that runs it presents.
+    pub(crate) fn presented(&self, marked: bool) -> Presented {
+        let token = format!("Bearer {}", self.token);
+        Presented {
+            marker: marked.then_some(self.draft.marker),
+            ..Presented::new(vec![self.leaf.clone()], Some(token.as_bytes()), None)
+        }
+    }
+
+    /// Law 3: the offer holds everything, for agents replace all they have.
+    pub(crate) fn complete(&self, offer: &OfferBytes) -> bool {
+        let Some(opamp) = decode(offer.clone()).opamp else {
+            return false;
+        };
+        let certificate = opamp.certificate.unwrap_or_default();
+        let headers = opamp.headers.unwrap_or_default().headers;
+        let has = |value: &str| headers.iter().any(|header| header.value == value);
+        !opamp.destination_endpoint.is_empty()
+            && opamp.heartbeat_interval_seconds >= 1
+            && has(&format!("Bearer {}", self.token))
+            && has(&self.draft.marker.to_hex())
+            && !certificate.cert.is_empty()
+            && !certificate.private_key.is_empty()
+            && !certificate.ca_cert.is_empty()
+    }
+}
+
+pub(crate) fn bootstrap() -> Presented {
+    bearer(BOOTSTRAP)
+}
+
+pub(crate) fn stranger() -> Presented {
+    bearer(STRANGER)
+}
+
+fn bearer(token: &str) -> Presented {
+    Presented::new(Vec::new(), Some(format!("Bearer {token}").as_bytes()), None)
+}
+
+/// Two profiles, what they published, and who may connect.
+pub(crate) struct Catalog {
+    pub(crate) profiles: [ProfileKey; 2],
+    pub(crate) targets: [Option<Target>; 2],
+    /// Of the profile that selects the agents.
+    pub(crate) selected: usize,
+    pub(crate) candidates: Candidates,
+    pub(crate) trust: Trust,
+    ledger: Ledger,
+    admin: bool,
+}
+
+impl Catalog {
+    pub(crate) fn new(admin: bool) -> Self {
+        let home = if admin { "ops" } else { HOME };
+        let mut catalog = Self {
+            profiles: [ProfileKey::new(home, "p"), ProfileKey::new(HOME, "q")],
+            targets: [None, None],
+            selected: 0,
+            candidates: Candidates::default(),
+            trust: CONTENTS_MADE.0.trust(&Ledger::default()),
+            ledger: Ledger::default(),
+            admin,
+        };
+        catalog.select(0);
+        catalog
+    }
+
+    pub(crate) fn select(&mut self, profile: usize) {
+        self.selected = profile;
+        let candidate = Candidate {
+            profile: self.profile().clone(),
+            priority: 0,
+            admin: self.admin,
+            selector: Arc::new(AgentSelector::default()),
+        };
+        self.candidates = candidates(HOME, [candidate].iter());
+    }
+
+    pub(crate) fn profile(&self) -> &ProfileKey {
+        &self.profiles[self.selected]
+    }
+
+    pub(crate) fn target(&self) -> Option<&Target> {
+        self.targets[self.selected].as_ref()
+    }
+
+    pub(crate) fn target_mut(&mut self) -> Option<&mut Target> {
+        self.targets[self.selected].as_mut()
+    }
+
+    pub(crate) fn publish(&mut self, index: usize, now: Now) {
+        let marker = content(index).draft.marker;
+        if self.target().is_some_and(|t| t.current.marker() == marker) {
+            // The same content is no new revision.
+            return;
+        }
+        let mut draft = content(index).draft.clone();
+        draft.profile = self.profile().clone();
+        let number = self
+            .ledger
+            .newest(self.profile())
+            .map_or(1, |e| e.number + 1);
+        self.ledger.put(draft.ledger_entry(number, now.wall));
+        let revision = Arc::new(Revision::new(draft, number));
+        let slot = &mut self.targets[self.selected];
+        let before = slot.take();
+        *slot = Some(Target {
+            current: revision,
+            paused: before.as_ref().is_some_and(|b| b.paused),
+            bound: before.as_ref().map_or(Bound::Everyone, |b| b.bound),
+            previous: before.map(|b| b.current),
+        });
+        let token = |name: &str, shown: Presented| Authenticator::Token {
+            name: name.into(),
+            namespace: HOME.into(),
+            secret: name.into(),
+            tokens: shown.authorization.into_iter().collect(),
+        };
+        self.trust = Trust::new(
+            vec![token(BOOTSTRAP, bootstrap()), token(STRANGER, stranger())],
+            CONTENTS_MADE.0.keys.clone(),
+            &self.ledger,
+        );
+    }
+
+    /// Law 8: who shows what it was given is known.
+    pub(crate) fn verify(&self, presented: &Presented, now: Now) -> Result<Verdict, String> {
+        match self.trust.verify(presented, now) {
+            Proof::Proved(verdict) => Ok(verdict),
+            other => Err(format!("law 8: not known any more: {other:?}")),
+        }
+    }
+}
+
+/// Everybody that comes with the bootstrap token is this.
+pub(crate) fn owner() -> Identity {
+    Identity {
+        namespace: HOME.into(),
+        method: IdentityMethod::AgentToken,
+        authenticator: BOOTSTRAP.into(),
+        subject: BOOTSTRAP.into(),
+    }
+}
+
+/// What a link must show of its own to prove `revision` by a credential.
+pub(crate) fn credentials(revision: &Revision) -> (Option<Fingerprint>, Option<Fingerprint>) {
+    let credential = revision.credential();
+    (credential.leaf, credential.authorization)
+}

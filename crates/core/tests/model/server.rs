@@ -1,0 +1,175 @@
+//! What the server does with links and messages, watched.
+
+use std::time::Duration;
+
+use opamp_operator_core::{
+    catalog::Choice,
+    fleet::{Link, LinkId, Transition, Transport, Wish},
+    identity::Presented,
+};
+use opamp_wire::{AgentCapabilities, proto::AgentToServer};
+
+use crate::{
+    fleet::Fleet,
+    steps::Says,
+    watch::{Seen, is},
+};
+
+const HOLD: Duration = Duration::from_secs(15);
+
+impl Fleet {
+    pub(crate) fn connect(
+        &mut self,
+        agent: usize,
+        transport: Transport,
+        shows: Presented,
+        sequence: u64,
+    ) -> Result<LinkId, String> {
+        let now = self.now();
+        let id = LinkId(self.next_link);
+        self.next_link += 1;
+        let verdict = self.catalog.verify(&shows, now)?;
+        let sim = &mut self.agents[agent];
+        let link = Link::new(id, transport, shows.clone(), verdict.clone(), now.uptime);
+        let attached = sim.agent.attach(link, now);
+        attached.ok_or("law 8: refused with what it was given")?;
+        let polls = |link: &&Seen| link.transport == Transport::Http;
+        let old: Vec<_> = sim.links.iter().filter(polls).map(|link| link.id).collect();
+        sim.links.push(Seen {
+            id,
+            transport,
+            presented: shows.clone(),
+            verdict,
+            shared: false,
+            sequence,
+            greeted: false,
+            capable: None,
+            reported: None,
+            polled: now.uptime,
+            polls: 0,
+        });
+        sim.shows = shows;
+        // As the server does: an agent has one link over HTTP.
+        if transport == Transport::Http {
+            for old in old {
+                self.close(agent, old);
+            }
+        }
+        Ok(id)
+    }
+
+    pub(crate) fn say(&mut self, agent: usize, id: LinkId, says: Says) -> Result<(), String> {
+        let now = self.now();
+        let sim = &mut self.agents[agent];
+        let mut message = sim.message(says);
+        let link = sim.links.iter_mut().find(|link| link.id == id).unwrap();
+        message.sequence_num = link.sequence + u64::from(matches!(says, Says::AfterAGap));
+        link.sequence = message.sequence_num + 1;
+        link.greeted = true;
+        let gap = now.uptime.saturating_sub(link.polled);
+        link.polls += if gap > Duration::from_secs(20 * 60) {
+            2
+        } else {
+            1
+        };
+        link.polled = now.uptime;
+        if message.capabilities != 0 {
+            let accepts = AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
+            link.capable = Some(message.capabilities & accepts != 0);
+            sim.watch.capabilities = message.capabilities;
+        }
+        let report = message.connection_settings_status.as_ref().map(|status| {
+            let hash = status.last_connection_settings_hash.to_vec();
+            (status.status(), hash)
+        });
+        sim.watch.heard(link, report.as_ref(), now);
+        link.reported = report.or(link.reported.take());
+        self.exchange(agent, id, Some(&message))?;
+        if matches!(says, Says::GoodBye) {
+            self.close(agent, id);
+        }
+        Ok(())
+    }
+
+    /// What the server does with a message, a change or a timer.
+    pub(crate) fn exchange(
+        &mut self,
+        agent: usize,
+        id: LinkId,
+        message: Option<&AgentToServer>,
+    ) -> Result<(), String> {
+        let now = self.now();
+        let sim = &mut self.agents[agent];
+        let before = sim.agent.record().proved;
+        let reply = message.map(|message| sim.agent.hear(id, message, now).0);
+        let choice = sim.agent.choose(id, &self.catalog.candidates);
+        sim.agent.chosen(&choice, now);
+        let target = match choice {
+            Choice::Profile(_) => self.catalog.target(),
+            _ => None,
+        };
+        let wish = Wish {
+            target,
+            trust: Some(&self.catalog.trust),
+            hold: HOLD,
+        };
+        let (offer, step) = if let Some(reply) = reply {
+            let (reply, step) = sim.agent.answer(id, reply, &wish, now);
+            (reply.offer, step)
+        } else {
+            let mut step = sim.agent.refresh(id, &wish, now);
+            (step.push.take(), step)
+        };
+        sim.until = step.until;
+        if step.until.is_some_and(|until| until <= now.uptime) {
+            return Err("until: asks again at once".into());
+        }
+        let known = self.catalog.targets.iter().flatten();
+        let known: Vec<_> = known
+            .flat_map(|t| [Some(&t.current), t.previous.as_ref()])
+            .collect();
+        for transition in &step.transitions {
+            if let Transition::Proved(proved) = transition {
+                let revision = known.iter().flatten().find(|r| is(proved, r));
+                sim.watch.proved(
+                    revision
+                        .ok_or("law 6: proves an unknown revision")?
+                        .marker(),
+                );
+            }
+        }
+        let link = sim.links.iter().find(|link| link.id == id).unwrap();
+        let newest = sim.links.last().is_some_and(|last| last.id == id);
+        let judged = target.filter(|_| newest && link.greeted);
+        if judged.is_some() {
+            sim.watch.came(link);
+        }
+        let mut told = None;
+        if let Some(offer) = offer {
+            let uid = sim.agent.uid();
+            let which = sim
+                .watch
+                .offered(&offer, link, &sim.links, target, uid, now)?;
+            sim.given.push(which);
+            told = Some(format!("agent {agent} is offered content {which}"));
+        }
+        if let Some(target) = judged {
+            let record = sim.agent.record();
+            sim.watch
+                .settled(before.as_ref(), &record, link, &sim.links, target, now)?;
+        }
+        if let Some(told) = told {
+            let sim = &mut self.agents[agent];
+            sim.seen(id).polls = 0;
+            self.tell(&told);
+        }
+        Ok(())
+    }
+
+    pub(crate) fn close(&mut self, agent: usize, id: LinkId) {
+        let now = self.now();
+        let sim = &mut self.agents[agent];
+        sim.agent.detach(id, now);
+        sim.links.retain(|link| link.id != id);
+    }
+}

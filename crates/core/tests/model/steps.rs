@@ -1,0 +1,190 @@
+//! What can happen.
+
+use opamp_operator_core::fleet::Transport;
+use opamp_wire::proto::ConnectionSettingsStatuses::{self, Applied, Applying, Failed};
+use proptest::prelude::*;
+
+pub(crate) const AGENTS: usize = 3;
+pub(crate) const CONTENTS: usize = 5;
+
+/// With what an agent comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Shows {
+    /// Crashed: what its file says.
+    Bootstrap,
+    /// What it was offered last, marker and all.
+    Offered,
+    /// The credentials of the last offer, without the marker.
+    Unmarked,
+    /// What it was offered before the last.
+    Older,
+    /// What it came with the last time.
+    Same,
+}
+
+/// What an agent says.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Says {
+    FullState,
+    Bare,
+    ZeroCapabilities,
+    Incapable,
+    /// Full state of an agent that reports nothing of its settings.
+    ReportsNothing,
+    AfterAGap,
+    Report(ConnectionSettingsStatuses, Named),
+    GoodBye,
+}
+
+/// Which hash a report names.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Named {
+    Last,
+    Before,
+    Unknown,
+}
+
+/// Agents and links go by number, counted modulo what there is; link 0 is the
+/// newest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Step {
+    Connect {
+        agent: usize,
+        transport: Transport,
+        shows: Shows,
+        says: Option<Says>,
+        sequence: u64,
+    },
+    /// As a supervisor does: closes and comes with what it was offered.
+    Accept {
+        agent: usize,
+        leaves_the_old_link: bool,
+    },
+    Say {
+        agent: usize,
+        link: usize,
+        says: Says,
+    },
+    Close {
+        agent: usize,
+        link: usize,
+    },
+    Refresh {
+        agent: usize,
+        link: usize,
+    },
+    /// Waits for the time that the core named, and asks it again.
+    Follow {
+        agent: usize,
+    },
+    /// Several instances speak on a link.
+    Share {
+        agent: usize,
+        link: usize,
+    },
+    /// Somebody else claims the instance UID.
+    Stranger {
+        agent: usize,
+    },
+    Tick,
+    Wait(u64),
+    WallClockJumps(i64),
+    Publish {
+        content: usize,
+    },
+    Pause(bool),
+    OpenToNobody,
+    OpenTo {
+        agent: usize,
+    },
+    OpenToEveryone,
+    /// Another profile selects the agents.
+    Select {
+        profile: usize,
+    },
+    /// The records are written.
+    Save,
+    Restart {
+        stale: bool,
+    },
+}
+
+pub(crate) fn transport() -> impl Strategy<Value = Transport> {
+    prop_oneof![3 => Just(Transport::WebSocket), 1 => Just(Transport::Http)]
+}
+
+pub(crate) fn seconds() -> impl Strategy<Value = u64> {
+    prop::sample::select(vec![
+        1, 5, 14, 15, 45, 60, 125, 310, 700, 4_000, 30_000, 86_400,
+    ])
+}
+
+fn says() -> impl Strategy<Value = Says> {
+    let status = prop::sample::select(vec![Applied, Applying, Failed]);
+    let named = prop::sample::select(vec![
+        Named::Last,
+        Named::Last,
+        Named::Before,
+        Named::Unknown,
+    ]);
+    prop_oneof![
+        6 => Just(Says::FullState),
+        3 => Just(Says::Bare),
+        1 => Just(Says::ZeroCapabilities),
+        1 => Just(Says::Incapable),
+        1 => Just(Says::ReportsNothing),
+        1 => Just(Says::AfterAGap),
+        1 => Just(Says::GoodBye),
+        6 => (status, named).prop_map(|(status, named)| Says::Report(status, named)),
+    ]
+}
+
+pub(crate) fn step() -> impl Strategy<Value = Step> {
+    let agent = || 0..AGENTS;
+    let link = || prop::sample::select(vec![0_usize, 0, 0, 1, 2]);
+    let shows = prop_oneof![
+        2 => Just(Shows::Bootstrap),
+        3 => Just(Shows::Offered),
+        1 => Just(Shows::Unmarked),
+        1 => Just(Shows::Older),
+        2 => Just(Shows::Same),
+    ];
+    let says_first = prop::option::weighted(0.9, says());
+    let sequence = prop::sample::select(vec![0_u64, 1, 500]);
+    let connect = (agent(), transport(), shows, says_first, sequence).prop_map(
+        |(agent, transport, shows, says, sequence)| Step::Connect {
+            agent,
+            transport,
+            shows,
+            says,
+            sequence,
+        },
+    );
+    let accept = (agent(), any::<bool>()).prop_map(|(agent, leaves_the_old_link)| Step::Accept {
+        agent,
+        leaves_the_old_link,
+    });
+    let say =
+        (agent(), link(), says()).prop_map(|(agent, link, says)| Step::Say { agent, link, says });
+    prop_oneof![
+        8 => connect,
+        5 => accept,
+        8 => say,
+        5 => (agent(), link()).prop_map(|(agent, link)| Step::Close { agent, link }),
+        3 => (agent(), link()).prop_map(|(agent, link)| Step::Refresh { agent, link }),
+        8 => agent().prop_map(|agent| Step::Follow { agent }),
+        1 => (agent(), link()).prop_map(|(agent, link)| Step::Share { agent, link }),
+        1 => agent().prop_map(|agent| Step::Stranger { agent }),
+        3 => Just(Step::Tick),
+        8 => seconds().prop_map(Step::Wait),
+        1 => prop::sample::select(vec![-86_400, -60, 60, 86_400]).prop_map(Step::WallClockJumps),
+        6 => (0..CONTENTS).prop_map(|content| Step::Publish { content }),
+        1 => any::<bool>().prop_map(Step::Pause),
+        1 => Just(Step::OpenToNobody),
+        1 => agent().prop_map(|agent| Step::OpenTo { agent }),
+        3 => Just(Step::OpenToEveryone),
+        1 => (0..2_usize).prop_map(|profile| Step::Select { profile }),
+        1 => Just(Step::Save),
+        2 => any::<bool>().prop_map(|stale| Step::Restart { stale }),
+    ]
+}
