@@ -12,7 +12,7 @@ use crate::{
     agents::Sim,
     common::at,
     revisions::{Catalog, bootstrap, stranger},
-    steps::{AGENTS, Says, Shows, Step},
+    steps::{AGENTS, CONTENTS, Says, Shows, Step},
 };
 
 /// The longest wait of any law.
@@ -103,6 +103,34 @@ impl Fleet {
                 let shows = self.agents[agent].choose(Shows::Offered);
                 let id = self.connect(agent, transport, shows, 0)?;
                 self.say(agent, id, Says::FullState)
+            }
+            Step::Rotate { agent, times } => {
+                let leaves_the_old_link = false;
+                for time in 0..times {
+                    self.uptime += Duration::from_secs(20);
+                    let content = time % CONTENTS;
+                    self.step(Step::Publish { content })?;
+                    self.step(Step::Accept {
+                        agent,
+                        leaves_the_old_link,
+                    })?;
+                }
+                Ok(())
+            }
+            Step::Poll {
+                agent,
+                every,
+                times,
+            } => {
+                for _ in 0..times {
+                    self.uptime += Duration::from_secs(every);
+                    self.step(Step::Say {
+                        agent,
+                        link: 0,
+                        says: Says::FullState,
+                    })?;
+                }
+                Ok(())
             }
             Step::Say { agent, link, says } => {
                 let id = self.pick(agent, link);

@@ -60,6 +60,17 @@ pub(crate) enum Step {
         agent: usize,
         leaves_the_old_link: bool,
     },
+    /// New settings again and again, and each time the agent takes them.
+    Rotate {
+        agent: usize,
+        times: usize,
+    },
+    /// Full state at an interval, on the newest link.
+    Poll {
+        agent: usize,
+        every: u64,
+        times: usize,
+    },
     Say {
         agent: usize,
         link: usize,
@@ -166,7 +177,16 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     });
     let say =
         (agent(), link(), says()).prop_map(|(agent, link, says)| Step::Say { agent, link, says });
+    let rotate = (agent(), 2..14_usize).prop_map(|(agent, times)| Step::Rotate { agent, times });
+    let every = prop::sample::select(vec![10, 30, 100, 310]);
+    let poll = (agent(), every, 2..8_usize).prop_map(|(agent, every, times)| Step::Poll {
+        agent,
+        every,
+        times,
+    });
     prop_oneof![
+        1 => rotate,
+        2 => poll,
         8 => connect,
         5 => accept,
         8 => say,
