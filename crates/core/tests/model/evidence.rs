@@ -134,6 +134,15 @@ impl Watch {
         Ok(())
     }
 
+    /// What the record says after an older link was heard: nothing new, but for
+    /// a failure that it reported.
+    pub(crate) fn ghost(before: &AgentRecord, after: &AgentRecord) -> Law {
+        let state = after.state == before.state || after.state == SettingsState::Failed;
+        let same = before.proved == after.proved && before.profile == after.profile;
+        law!(state && same, "law 6: an older link speaks for the agent");
+        Ok(())
+    }
+
     /// What the record says of an agent without links.
     pub(crate) fn away(&self, record: &AgentRecord, until: Option<Duration>) -> Law {
         let expected = match record.state {

@@ -12,7 +12,7 @@ use opamp_wire::{AgentCapabilities, proto::AgentToServer};
 use crate::{
     fleet::Fleet,
     steps::Says,
-    watch::{Seen, is},
+    watch::{Seen, Watch, is},
 };
 
 const HOLD: Duration = Duration::from_secs(15);
@@ -100,7 +100,7 @@ impl Fleet {
     ) -> Result<(), String> {
         let now = self.now();
         let sim = &mut self.agents[agent];
-        let before = sim.agent.record().proved;
+        let before = sim.agent.record();
         let reply = message.map(|message| sim.agent.hear(id, message, now).0);
         let choice = sim.agent.choose(id, &self.catalog.candidates);
         sim.agent.chosen(&choice, now);
@@ -140,6 +140,9 @@ impl Fleet {
         }
         let link = sim.links.iter().find(|link| link.id == id).unwrap();
         let newest = sim.links.last().is_some_and(|last| last.id == id);
+        if !newest {
+            Watch::ghost(&before, &sim.agent.record())?;
+        }
         let judged = target.filter(|_| newest && link.greeted);
         if judged.is_some() {
             sim.watch.came(link);
@@ -155,8 +158,14 @@ impl Fleet {
         }
         if let Some(target) = judged {
             let record = sim.agent.record();
-            sim.watch
-                .settled(before.as_ref(), &record, link, &sim.links, target, now)?;
+            sim.watch.settled(
+                before.proved.as_ref(),
+                &record,
+                link,
+                &sim.links,
+                target,
+                now,
+            )?;
         }
         if let Some(told) = told {
             let sim = &mut self.agents[agent];

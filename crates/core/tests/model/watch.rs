@@ -203,6 +203,8 @@ impl Watch {
                 "law 5: repeated over HTTP before 60 s and two polls"
             );
         }
+        let failed = self.offers.iter().any(|o| o.failed && o.hash == hash);
+        law!(!failed, "law 5: this hash failed before");
         if let Some(last) = self.offers.last() {
             let apart = at >= last.at + Duration::from_secs(15);
             law!(apart, "law 5: less than 15 s after the last offer");
