@@ -302,6 +302,7 @@ impl Agent {
             .is_some_and(|last| message.sequence_num != last.wrapping_add(1));
         let described = message.agent_description.is_some();
         link.heard(message.sequence_num, now.uptime);
+        link.described |= described;
         if first {
             reply.capabilities = Some(ServerCapabilities::OURS);
             link.fresh_start = described && message.sequence_num <= 1;

@@ -182,7 +182,9 @@ impl Agent {
         {
             return Some(Evidence::Token);
         }
-        self.applied(link, revision).then_some(Evidence::Report)
+        // A client that reconnects is bare and says it again when it is asked.
+        let untold = !link.described && proved_by(Evidence::Report);
+        (untold || self.applied(link, revision)).then_some(Evidence::Report)
     }
 
     /// APPLIED, for this very offer, on a link made after it.

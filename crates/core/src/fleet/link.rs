@@ -44,6 +44,8 @@ pub struct Link {
     pub(super) sequence: Option<u64>,
     /// The first message was full state with a restarted sequence.
     pub(super) fresh_start: bool,
+    /// Its full state was heard; before that it has not said what it would.
+    pub(super) described: bool,
     /// The last capabilities seen on this link; none before a non-zero value.
     pub(super) capabilities_known: bool,
     pub(super) offered: Vec<WireHash>,
@@ -80,6 +82,7 @@ impl Link {
             interval: DEFAULT_INTERVAL,
             sequence: None,
             fresh_start: false,
+            described: false,
             capabilities_known: false,
             offered: Vec::new(),
             reported: None,

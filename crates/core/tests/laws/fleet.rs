@@ -539,6 +539,34 @@ fn law2_an_older_link_does_not_choose_the_profile() {
     assert!(bench.say(new, full(), 1).offers());
 }
 
+/// It says so again only when it is asked for its full state.
+#[test]
+fn law6_a_bare_reconnect_keeps_what_was_reported() {
+    let mut bench = bench();
+    let (old, _) = bench.come(nothing(), 0);
+    let hash = offered(&bench.target.current).hash;
+    let applied = || reported(ConnectionSettingsStatuses::Applied, &hash);
+    bench.leave(old, 1);
+    let link = bench.connect(Transport::WebSocket, nothing(), 0, 2);
+    bench.say(link, applied(), 2);
+    assert_eq!(evidence(&bench), Some(Evidence::Report));
+    bench.leave(link, 30);
+    let link = bench.connect(Transport::WebSocket, nothing(), 500, 40);
+    let bare = AgentToServer {
+        capabilities: CAPABLE,
+        ..Default::default()
+    };
+    let heard = bench.say(link, bare, 40);
+    assert_eq!(heard.reply.flags & 1, 1, "asked for full state");
+    assert_eq!(heard.transitions, []);
+    assert!(!heard.offers());
+    assert_eq!(bench.say(link, applied(), 41).transitions, []);
+    // One that was started anew says nothing of it.
+    bench.leave(link, 50);
+    let (_, heard) = bench.come(nothing(), 60);
+    assert!(heard.transitions.contains(&Transition::LostSettings));
+}
+
 #[test]
 fn law6_a_shared_link_proves_nothing() {
     let mut bench = bench();

@@ -51,6 +51,7 @@ impl Watch {
                     && earlier(&|o| o.authorization != authorization)
             }
             Evidence::None => false,
+            Evidence::Report if stays && !link.described => true,
             Evidence::Report => {
                 let Some((Applied, hash)) = &link.reported else {
                     return false;

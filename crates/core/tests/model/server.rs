@@ -43,6 +43,7 @@ impl Fleet {
             shared: false,
             sequence,
             greeted: false,
+            described: false,
             capable: None,
             reported: None,
             polled: now.uptime,
@@ -66,6 +67,7 @@ impl Fleet {
         message.sequence_num = link.sequence + u64::from(matches!(says, Says::AfterAGap));
         link.sequence = message.sequence_num + 1;
         link.greeted = true;
+        link.described |= message.agent_description.is_some();
         let gap = now.uptime.saturating_sub(link.polled);
         link.polls += if gap > Duration::from_secs(20 * 60) {
             2

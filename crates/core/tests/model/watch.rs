@@ -40,6 +40,7 @@ pub(crate) struct Seen {
     /// Of the next message.
     pub(crate) sequence: u64,
     pub(crate) greeted: bool,
+    pub(crate) described: bool,
     pub(crate) capable: Option<bool>,
     pub(crate) reported: Option<Report>,
     pub(crate) polled: Duration,
