@@ -13,6 +13,7 @@ use super::{
     AgentRecord, Evidence, Link, LinkId, Proved, SettingsState, Silence, Transition, Transport,
     decide::Decision,
     latch::{self, Attempts, Bucket},
+    link::FullState,
     record::clean,
 };
 use crate::{
@@ -302,10 +303,16 @@ impl Agent {
             .is_some_and(|last| message.sequence_num != last.wrapping_add(1));
         let described = message.agent_description.is_some();
         link.heard(message.sequence_num, now.uptime);
-        link.described |= described;
         if first {
             reply.capabilities = Some(ServerCapabilities::OURS);
-            link.fresh_start = described && message.sequence_num <= 1;
+        }
+        if described && link.full_state == FullState::NotYet {
+            let fresh = first && message.sequence_num <= 1;
+            link.full_state = if fresh {
+                FullState::Fresh
+            } else {
+                FullState::Heard
+            };
         }
         if link.transport == Transport::Http {
             reply.capabilities = Some(ServerCapabilities::OURS);

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{Agent, Evidence, Link, Transport, latch};
+use super::{Agent, Evidence, Link, Transport, latch, link::FullState};
 use crate::{
     Now,
     catalog::Target,
@@ -124,7 +124,7 @@ impl Agent {
             return later(Silence::BucketEmpty, available);
         }
         let held_until = link.attached + hold;
-        if !self.remembered && !link.fresh_start && now.uptime < held_until {
+        if !self.remembered && link.full_state != FullState::Fresh && now.uptime < held_until {
             return later(Silence::Holding, held_until);
         }
         Decision::Offer(Arc::clone(revision), retry)
@@ -183,7 +183,7 @@ impl Agent {
             return Some(Evidence::Token);
         }
         // A client that reconnects is bare and says it again when it is asked.
-        let untold = !link.described && proved_by(Evidence::Report);
+        let untold = link.full_state == FullState::NotYet && proved_by(Evidence::Report);
         (untold || self.applied(link, revision)).then_some(Evidence::Report)
     }
 

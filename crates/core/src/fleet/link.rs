@@ -22,6 +22,17 @@ const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
 
+/// Whether the agent has said all that it would of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FullState {
+    /// Only what changed, so far.
+    NotYet,
+    /// It has, at some time.
+    Heard,
+    /// It began with that, and with a restarted sequence.
+    Fresh,
+}
+
 /// A connection of an agent.
 #[derive(Clone, Debug)]
 pub struct Link {
@@ -42,10 +53,7 @@ pub struct Link {
     /// The longest time between two messages so far.
     pub(super) interval: Duration,
     pub(super) sequence: Option<u64>,
-    /// The first message was full state with a restarted sequence.
-    pub(super) fresh_start: bool,
-    /// Its full state was heard; before that it has not said what it would.
-    pub(super) described: bool,
+    pub(super) full_state: FullState,
     /// The last capabilities seen on this link; none before a non-zero value.
     pub(super) capabilities_known: bool,
     pub(super) offered: Vec<WireHash>,
@@ -81,8 +89,7 @@ impl Link {
             last_message: attached,
             interval: DEFAULT_INTERVAL,
             sequence: None,
-            fresh_start: false,
-            described: false,
+            full_state: FullState::NotYet,
             capabilities_known: false,
             offered: Vec::new(),
             reported: None,
