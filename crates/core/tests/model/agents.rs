@@ -5,7 +5,7 @@ use std::time::Duration;
 use opamp_operator_core::{
     Now,
     fleet::{Agent, AgentRecord, LinkId},
-    identity::{Presented, Recognition},
+    identity::Presented,
 };
 use opamp_wire::{
     AgentCapabilities,
@@ -28,6 +28,8 @@ pub(crate) struct Sim {
     pub(crate) given: Vec<usize>,
     pub(crate) shows: Presented,
     pub(crate) saved: Option<AgentRecord>,
+    /// The process began with a record that lacks some of what it was given.
+    lagged: bool,
     pub(crate) until: Option<Duration>,
 }
 
@@ -41,27 +43,38 @@ impl Sim {
             given: Vec::new(),
             shows: bootstrap(),
             saved: None,
+            lagged: false,
             until: None,
         }
+    }
+
+    /// Its record is written.
+    pub(crate) fn save(&mut self) {
+        self.saved = Some(self.agent.record());
     }
 
     /// The process ends, and the next one begins with a record that may lag
     /// behind the last offers.
     pub(crate) fn restart(&mut self, stale: bool, now: Now) {
         let record = self.agent.record();
-        // It lags behind newer revisions of its profile and nothing else: an
-        // agent that was brought back to an older one, or chose a profile of
-        // another namespace, must come with its primary proof.
+        // It lags behind newer revisions of profiles that it can know of and
+        // nothing else: an agent that was brought back to an older one, or
+        // chose a profile of another namespace, needs its primary proof.
         let lags = |saved: &AgentRecord| {
-            let mut offered = record.offered.iter();
-            let named = |o: &Recognition| saved.offered.contains(o);
-            let newer = |o: &Recognition| {
-                let mut same = saved.offered.iter().filter(|s| s.profile == o.profile);
-                same.all(|s| s.number < o.number)
-            };
-            saved.profile == record.profile && offered.all(|o| named(o) || newer(o))
+            record.offered.iter().all(|o| {
+                let same = || saved.offered.iter().filter(|s| s.profile == o.profile);
+                let known = o.profile.namespace == HOME
+                    || saved.profile.as_ref() == Some(&o.profile)
+                    || same().next().is_some();
+                saved.offered.contains(o) || (known && same().all(|s| s.number < o.number))
+            })
         };
         let saved = self.saved.take().filter(|saved| stale && lags(saved));
+        if std::mem::replace(&mut self.lagged, saved.is_some()) {
+            // Nobody could tell the next process what that one did not know.
+            self.given.clear();
+            self.shows = bootstrap();
+        }
         self.agent = Agent::restore(saved.unwrap_or(record), now);
         self.watch = Watch::default();
         self.links.clear();

@@ -104,34 +104,27 @@ impl Fleet {
                 let id = self.connect(agent, transport, shows, 0)?;
                 self.say(agent, id, Says::FullState)
             }
-            Step::Rotate { agent, times } => {
+            Step::Rotate { agent, times } => self.repeat(times, |time| {
+                let content = time % CONTENTS;
                 let leaves_the_old_link = false;
-                for time in 0..times {
-                    self.uptime += Duration::from_secs(20);
-                    let content = time % CONTENTS;
-                    self.step(Step::Publish { content })?;
-                    self.step(Step::Accept {
+                [
+                    Step::Wait(20),
+                    Step::Publish { content },
+                    Step::Accept {
                         agent,
                         leaves_the_old_link,
-                    })?;
-                }
-                Ok(())
-            }
+                    },
+                ]
+            }),
             Step::Poll {
                 agent,
                 every,
                 times,
-            } => {
-                for _ in 0..times {
-                    self.uptime += Duration::from_secs(every);
-                    self.step(Step::Say {
-                        agent,
-                        link: 0,
-                        says: Says::FullState,
-                    })?;
-                }
-                Ok(())
-            }
+            } => self.repeat(times, |_| {
+                let says = Says::FullState;
+                let link = 0;
+                [Step::Wait(every), Step::Say { agent, link, says }]
+            }),
             Step::Say { agent, link, says } => {
                 let id = self.pick(agent, link);
                 id.map_or(Ok(()), |id| self.say(agent, id, says))
@@ -172,9 +165,7 @@ impl Fleet {
                 Ok(())
             }
             Step::Save => {
-                for sim in &mut self.agents {
-                    sim.saved = Some(sim.agent.record());
-                }
+                self.agents.iter_mut().for_each(Sim::save);
                 Ok(())
             }
             Step::Restart { stale } => {
@@ -186,6 +177,16 @@ impl Fleet {
                 self.refresh_all()
             }
         }
+    }
+
+    fn repeat<const N: usize>(
+        &mut self,
+        times: usize,
+        steps: impl Fn(usize) -> [Step; N],
+    ) -> Result<(), String> {
+        (0..times)
+            .flat_map(steps)
+            .try_for_each(|step| self.step(step))
     }
 
     fn wish(&mut self, step: Step) {
@@ -280,7 +281,12 @@ impl Fleet {
                 self.close(agent, id);
             }
             let given = self.agents[agent].given.len();
-            let id = self.connect(agent, Transport::WebSocket, bootstrap(), 500)?;
+            // One polls, at the times that the core named.
+            let transport = match agent {
+                1 => Transport::Http,
+                _ => Transport::WebSocket,
+            };
+            let id = self.connect(agent, transport, bootstrap(), 500)?;
             self.say(agent, id, Says::FullState)?;
             let begin = self.uptime;
             while self.agents[agent].given.len() == given {
@@ -289,7 +295,10 @@ impl Fleet {
                 if self.uptime > begin + BOUNDED {
                     return Err("liveness: silent for too long".into());
                 }
-                self.refresh(agent, id)?;
+                match transport {
+                    Transport::WebSocket => self.refresh(agent, id)?,
+                    Transport::Http => self.say(agent, id, Says::FullState)?,
+                }
             }
             self.close(agent, id);
             let shows = self.agents[agent].choose(Shows::Offered);
