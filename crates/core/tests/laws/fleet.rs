@@ -697,6 +697,43 @@ fn law6_who_shows_what_it_should_have_is_applied_whatever_failed_before() {
     assert_eq!(bench.agent.record().state, SettingsState::Applied);
 }
 
+/// Its newest link was offered something and ended; the one before is there,
+/// and shows what the agent should have now.
+#[test]
+fn law6_a_link_that_ended_acts_on_no_offer() {
+    let mut world = World::new();
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (old, _) = bench.come(bench.marked(), 0);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(2, 20);
+    let (link, heard) = bench.come(nothing(), 1);
+    assert!(heard.offers());
+    bench.leave(link, 2);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(3, 10);
+    bench.refresh(old, 3);
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+}
+
+#[test]
+fn law6_applied_ends_with_the_settings_that_it_was_said_of() {
+    let mut world = World::new();
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (link, _) = bench.come(bench.marked(), 0);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(2, 20);
+    assert!(bench.refresh(link, 1).push.is_some());
+    // It ignored the offer, and what it has is what it should have.
+    bench.target.bound = Bound::Nobody;
+    bench.refresh(link, 130);
+    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+    bench.target.paused = true;
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    bench.target.current = world.revision_with(3, 30);
+    bench.refresh(link, 131);
+    assert_eq!(bench.agent.record().state, SettingsState::Pending);
+}
+
 #[test]
 fn law8_an_unknown_agent_waits_unless_it_is_new() {
     let hold = Duration::from_secs(90);
