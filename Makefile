@@ -36,7 +36,8 @@ lint:
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
 
 generate:
-	$(CARGO) run --quiet --package opamp-operator -- crd > crds/.new && mv crds/.new crds/opampconnectionprofiles.yaml
+	for directory in crds charts/opamp-operator/files; do \
+	  $(CARGO) run --quiet --package opamp-operator -- crd --directory $$directory || exit 1; done
 
 chart:
 	cp crds/*.yaml charts/opamp-operator/files/

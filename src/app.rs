@@ -52,7 +52,8 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
     let namespaces = config.watch_namespaces();
     let memory = match source {
         Source::Cluster => {
-            let mut cluster = Cluster::connect(&config.namespace, namespaces).await?;
+            let homes = config.home_namespaces().map_err(anyhow::Error::msg)?;
+            let mut cluster = Cluster::connect(&config.namespace, namespaces, homes).await?;
             let memory = cluster.load().await?;
             tasks.spawn(cluster.run(plug, working.clone()));
             memory

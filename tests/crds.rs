@@ -1,16 +1,25 @@
 //! The committed definitions are the ones that the types generate.
 
-use opamp_operator::crd::profile_crd_yaml;
+use std::path::Path;
+
+use opamp_operator::crd::definitions;
 
 #[test]
-fn committed_definition_is_current() {
-    let path = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/crds/opampconnectionprofiles.yaml"
-    );
-    let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        committed == profile_crd_yaml(),
-        "crds/opampconnectionprofiles.yaml is not what the types generate; run `make generate`"
-    );
+fn committed_definitions_are_current() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for folder in ["crds", "charts/opamp-operator/files"] {
+        for (file, text) in definitions() {
+            let committed = std::fs::read_to_string(root.join(folder).join(&file));
+            assert!(
+                committed.unwrap_or_default() == text,
+                "{folder}/{file} is not what the types generate; run `make generate`"
+            );
+        }
+        let files = std::fs::read_dir(root.join(folder)).map(Iterator::count);
+        assert_eq!(
+            files.unwrap_or_default(),
+            definitions().len(),
+            "more in {folder}"
+        );
+    }
 }

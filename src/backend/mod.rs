@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod directory;
+mod record;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -18,6 +19,7 @@ use opamp_operator_core::{
     offer::{Observed, Refusal},
     status::ProfileEvent,
 };
+use opamp_wire::InstanceUid;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What a backend saw.
@@ -56,6 +58,8 @@ pub enum Report {
     Ledger(Box<LedgerEntry>, oneshot::Sender<Result<(), String>>),
     /// Ledger entries that nobody needs any more.
     Forget(Vec<LedgerEntry>),
+    /// Agents that nobody has heard of for long: home namespace and UID.
+    ForgetAgents(Vec<(String, InstanceUid)>),
 }
 
 /// What an earlier process left.

@@ -24,8 +24,12 @@ pub struct Cli {
 enum Command {
     /// Serves agents.
     Run(Run),
-    /// Prints the `CustomResourceDefinition`.
-    Crd,
+    /// Prints the `CustomResourceDefinition`s.
+    Crd {
+        /// Writes a file for each into this directory instead.
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -60,8 +64,14 @@ impl Cli {
     /// With what went wrong.
     pub fn execute(self) -> anyhow::Result<()> {
         match self.command {
-            Command::Crd => {
-                std::io::stdout().write_all(crd::profile_crd_yaml().as_bytes())?;
+            Command::Crd {
+                directory: Some(directory),
+            } => crd::write(&directory)
+                .with_context(|| format!("cannot write into {}", directory.display())),
+            Command::Crd { directory: None } => {
+                for (_, text) in crd::definitions() {
+                    std::io::stdout().write_all(text.as_bytes())?;
+                }
                 Ok(())
             }
             Command::Run(run) => {

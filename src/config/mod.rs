@@ -198,6 +198,18 @@ impl Config {
             .unwrap_or_else(|| [self.namespace.clone()].into())
     }
 
+    /// Namespaces in which agents may be at home.
+    ///
+    /// # Errors
+    /// As [`Self::authenticators`].
+    pub fn home_namespaces(&self) -> Result<BTreeSet<String>, String> {
+        let home = |source: AuthenticatorSource| match source.kind {
+            SourceKind::AgentToken => source.object.namespace,
+            SourceKind::ClientCertificate { namespace, .. } => namespace,
+        };
+        Ok(self.authenticators()?.into_iter().map(home).collect())
+    }
+
     /// How long changes are collected.
     #[must_use]
     pub fn debounce(&self) -> Duration {

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::{
     catalog::{AuthenticatorSource, Catalog, Settings},
@@ -70,6 +71,11 @@ const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
 /// How often time passes for agents without a task of their own.
 const TICK: Duration = Duration::from_secs(2);
 
+/// How long an agent is remembered after it was last heard.
+const AGENT_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How often it is looked who is to be forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
 impl Controller {
     /// A controller that knows what an earlier process left.
     #[must_use]
@@ -118,6 +124,7 @@ impl Controller {
     pub async fn run(mut self, closing: CancellationToken) {
         self.want();
         let mut tick = tokio::time::interval(TICK);
+        let mut forget = tokio::time::interval(FORGET_EVERY);
         loop {
             let next = self
                 .hub
@@ -131,6 +138,7 @@ impl Controller {
                 },
                 () = self.hub.roster.changed() => {}
                 _ = tick.tick() => self.hub.roster.tick(self.hub.clock.now()),
+                _ = forget.tick() => self.forget_agents().await,
                 () = sleep_until(next) => {}
             }
             while let Ok(observation) = self.port.observations.try_recv() {

@@ -1,9 +1,13 @@
 //! From what agents did to statuses and records: never resolves anything.
 
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
-use opamp_operator_core::status::{events, summarize};
+use opamp_operator_core::{
+    fleet::AgentRecord,
+    identity::LedgerEntry,
+    status::{events, summarize},
+};
 
-use super::{BETWEEN_REPORTS, Controller};
+use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller};
 use crate::backend::Report;
 
 impl Controller {
@@ -29,6 +33,31 @@ impl Controller {
             if let Some(record) = self.hub.roster.record(uid, &namespace) {
                 self.send(Report::Agent(Box::new(record))).await;
             }
+        }
+    }
+
+    /// Forgets agents that were away for long, unless they may still hold a
+    /// credential that we would recognise.
+    pub(super) async fn forget_agents(&mut self) {
+        let now = self.hub.clock.now();
+        let over = |record: &AgentRecord| {
+            let holds = |entry: &LedgerEntry| {
+                let alive = entry.not_after.is_some_and(|end| now.wall < end);
+                alive
+                    && record
+                        .offered
+                        .iter()
+                        .any(|r| r.number == entry.number && r.profile == entry.profile)
+            };
+            record.last_contact + AGENT_KEPT < now.wall && !self.ledger.entries().iter().any(holds)
+        };
+        let forgotten = self.hub.roster.forget(over);
+        if !forgotten.is_empty() {
+            tracing::info!(
+                agents = forgotten.len(),
+                "agents that were away for 30 days are forgotten"
+            );
+            self.send(Report::ForgetAgents(forgotten)).await;
         }
     }
 

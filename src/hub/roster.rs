@@ -133,6 +133,24 @@ impl Roster {
         }
     }
 
+    /// Forgets agents without a link of which `over` says so; who they were.
+    #[must_use]
+    pub fn forget(&self, over: impl Fn(&AgentRecord) -> bool) -> Vec<(String, InstanceUid)> {
+        let mut forgotten = Vec::new();
+        self.agents.lock().retain(|uid, agents| {
+            agents.retain(|agent| {
+                let agent = agent.lock();
+                let keep = !agent.links().is_empty() || !over(&agent.record());
+                if !keep {
+                    forgotten.push((agent.namespace().to_owned(), *uid));
+                }
+                keep
+            });
+            !agents.is_empty()
+        });
+        forgotten
+    }
+
     /// Accounts for changes of an agent: log, dirty marks. Nothing else does.
     pub fn note(&self, agent: &Agent, transitions: &[Transition]) {
         if transitions.is_empty() {

@@ -1,55 +1,107 @@
 //! `OpAMPAgent`: what the operator remembers about one authenticated agent.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    API_VERSION,
+    schema,
     values::{Identity, IdentityMethod, ProfileKey},
 };
 
-/// Kind of an agent record.
-pub const AGENT_KIND: &str = "OpAMPAgent";
-
-/// One authenticated agent. Lives in the agent's home namespace and is named
-/// by its instance UID.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The binding of an instance UID: which identity it belongs to.
+#[derive(CustomResource, KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[kube(
+    group = "opamp-operator.dev",
+    version = "v1alpha1",
+    kind = "OpAMPAgent",
+    plural = "opampagents",
+    singular = "opampagent",
+    namespaced,
+    shortname = "opag",
+    category = "opamp",
+    status = "OpAMPAgentStatus",
+    derive = "PartialEq",
+    doc = "One authenticated OpAMP agent, as the operator knows it. The operator writes these objects: read them, do not write them. They live in the home namespace of the agent's identity and are named by its instance UID.",
+    validation = Rule::new("self.metadata.name == self.spec.instanceUID").message("the name of an OpAMPAgent is its instance UID"),
+    printcolumn(
+        name = "Connected",
+        type_ = "boolean",
+        json_path = ".status.connected",
+        description = "Whether the agent is connected"
+    ),
+    printcolumn(
+        name = "Profile",
+        type_ = "string",
+        json_path = ".status.profile.name",
+        description = "The profile that applies"
+    ),
+    printcolumn(
+        name = "Revision",
+        type_ = "integer",
+        json_path = ".status.settings.revision",
+        description = "The revision that the state is about"
+    ),
+    printcolumn(
+        name = "Settings",
+        type_ = "string",
+        json_path = ".status.settings.state",
+        description = "How far the agent is with it"
+    ),
+    printcolumn(
+        name = "Evidence",
+        type_ = "string",
+        json_path = ".status.settings.evidence",
+        description = "By what the agent proved that it runs the revision"
+    ),
+    printcolumn(
+        name = "Age",
+        type_ = "date",
+        json_path = ".metadata.creationTimestamp"
+    ),
+    printcolumn(
+        name = "Method",
+        type_ = "string",
+        json_path = ".spec.identity.method",
+        description = "How the agent proved who it is",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Identity",
+        type_ = "string",
+        json_path = ".spec.identity.subject",
+        description = "Who it proved to be",
+        priority = 1
+    )
+)]
 #[serde(rename_all = "camelCase")]
-pub struct OpAMPAgent {
-    /// Always [`API_VERSION`].
-    pub api_version: String,
-    /// Always [`AGENT_KIND`].
-    pub kind: String,
-    /// Where the record lives.
-    pub metadata: AgentMetadata,
-    /// The binding: which identity the instance UID belongs to.
-    pub spec: OpAMPAgentSpec,
-    /// Everything else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub status: Option<OpAMPAgentStatus>,
+pub struct OpAMPAgentSpec {
+    /// The instance UID, as the agent sends it.
+    #[serde(rename = "instanceUID")]
+    #[schemars(length(max = 36), regex(pattern = schema::INSTANCE_UID))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("an instance UID does not change: delete the object instead"))]
+    pub instance_uid: String,
+
+    /// The first identity that used the instance UID. No other may use it.
+    pub identity: BoundIdentity,
 }
 
 impl OpAMPAgent {
     /// A record without status for an instance UID that belongs to an identity.
     #[must_use]
-    pub fn new(instance_uid: &str, identity: &Identity) -> Self {
-        Self {
-            api_version: API_VERSION.to_owned(),
-            kind: AGENT_KIND.to_owned(),
-            metadata: AgentMetadata {
-                name: instance_uid.to_owned(),
-                namespace: identity.namespace.clone(),
+    pub fn of(instance_uid: &str, identity: &Identity) -> Self {
+        let spec = OpAMPAgentSpec {
+            instance_uid: instance_uid.to_owned(),
+            identity: BoundIdentity {
+                method: identity.method,
+                authenticator: identity.authenticator.clone(),
+                subject: identity.subject.clone(),
             },
-            spec: OpAMPAgentSpec {
-                instance_uid: instance_uid.to_owned(),
-                identity: BoundIdentity {
-                    method: identity.method,
-                    authenticator: identity.authenticator.clone(),
-                    subject: identity.subject.clone(),
-                },
-            },
-            status: None,
-        }
+        };
+        let mut agent = Self::new(instance_uid, spec);
+        agent.metadata.namespace = Some(identity.namespace.clone());
+        agent
     }
 
     /// The identity that the instance UID belongs to.
@@ -57,7 +109,7 @@ impl OpAMPAgent {
     pub fn identity(&self) -> Identity {
         let bound = &self.spec.identity;
         Identity {
-            namespace: self.metadata.namespace.clone(),
+            namespace: self.metadata.namespace.clone().unwrap_or_default(),
             method: bound.method,
             authenticator: bound.authenticator.clone(),
             subject: bound.subject.clone(),
@@ -65,61 +117,59 @@ impl OpAMPAgent {
     }
 }
 
-/// Where an agent record lives.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AgentMetadata {
-    /// The instance UID.
-    pub name: String,
-    /// Home namespace of the agent.
-    pub namespace: String,
-}
-
-/// The binding of an instance UID.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct OpAMPAgentSpec {
-    /// The instance UID.
-    #[serde(rename = "instanceUID")]
-    pub instance_uid: String,
-    /// The first identity that used it.
-    pub identity: BoundIdentity,
-}
-
 /// An identity without its namespace, which is the record's.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct BoundIdentity {
     /// How the agent proved who it is.
     pub method: IdentityMethod,
+
     /// Name of the authenticator in the operator's configuration.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 253))]
     pub authenticator: String,
+
     /// Who, in the words of the authenticator.
+    #[schemars(length(max = 1024))]
     pub subject: String,
 }
 
 /// What is known about an agent.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase", default)]
 pub struct OpAMPAgentStatus {
     /// The profile that applies.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProfileKey")]
     pub profile: Option<ProfileKey>,
+
     /// Whether the agent is connected.
     pub connected: bool,
-    /// How it is, or was last, connected.
+
+    /// When the agent was last heard before this status was written: the time
+    /// of its last change, not of its last heartbeat.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub last_contact_time: Option<Time>,
+
+    /// How the agent is connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Transport")]
     pub transport: Option<Transport>,
-    /// Where it stands with its settings.
+
+    /// Where the agent stands with its settings.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "SettingsStatus")]
     pub settings: Option<SettingsStatus>,
+
     /// What was offered under this instance UID, newest last: whoever shows
     /// one of these credentials may speak for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
     pub offered: Vec<OfferedRevision>,
 }
 
 /// A revision that an agent was offered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct OfferedRevision {
     /// Whose revision.
     pub profile: ProfileKey,
@@ -128,7 +178,9 @@ pub struct OfferedRevision {
 }
 
 /// How an agent is connected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 pub enum Transport {
     /// By WebSocket.
     WebSocket,
@@ -138,22 +190,24 @@ pub enum Transport {
 }
 
 /// Where an agent stands with its settings.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct SettingsStatus {
     /// Number of the revision that this is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "i64")]
     pub revision: Option<i64>,
     /// How far the agent is.
     pub state: SettingsState,
     /// By what the agent proved that it runs the revision.
     pub evidence: Evidence,
     /// When `state` last changed.
+    #[schemars(schema_with = "schema::time")]
     pub last_transition_time: Time,
 }
 
 /// How far an agent is with a revision.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SettingsState {
     /// The revision will be offered.
     #[default]
@@ -174,7 +228,18 @@ pub enum SettingsState {
 
 /// By what an agent proved that it runs its settings.
 #[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+    JsonSchema,
+    Serialize,
+    Deserialize,
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
 )]
 pub enum Evidence {
     /// By the header that came with the settings.
@@ -199,8 +264,8 @@ mod tests {
     #[test]
     fn a_record_reads_as_it_was_written() {
         let value = json!({
-            "apiVersion": API_VERSION,
-            "kind": AGENT_KIND,
+            "apiVersion": crate::API_VERSION,
+            "kind": "OpAMPAgent",
             "metadata": {"name": "u", "namespace": "default"},
             "spec": {
                 "instanceUID": "u",
@@ -220,7 +285,7 @@ mod tests {
         });
         let agent: OpAMPAgent = serde_json::from_value(value.clone()).unwrap();
         assert_eq!(serde_json::to_value(&agent).unwrap(), value);
-        let again = OpAMPAgent::new("u", &agent.identity());
+        let again = OpAMPAgent::of("u", &agent.identity());
         assert_eq!(again.spec, agent.spec);
     }
 }

@@ -11,7 +11,8 @@ pub(crate) const OBJECT_NAME: &str =
 pub(crate) const OBJECT_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 
 /// An instance UID in its lower-case textual form.
-const INSTANCE_UID: &str = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+pub(crate) const INSTANCE_UID: &str =
+    r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
 /// Attribute keys and values that must be equal; the length of keys is bounded by a rule.
 pub(crate) fn match_attributes(_: &mut SchemaGenerator) -> Schema {

@@ -2,6 +2,9 @@
 //! quote the value it did not like, so those are named by kind only.
 
 use kube::runtime::watcher;
+use tokio::time::timeout;
+
+use super::WRITE_TIMEOUT;
 
 /// What went wrong.
 pub(super) fn words(error: &kube::Error) -> String {
@@ -29,6 +32,17 @@ pub(super) fn code(error: &kube::Error) -> Option<u16> {
     match error {
         kube::Error::Api(status) => Some(status.code),
         _ => None,
+    }
+}
+
+/// A request with its deadline; the code of the API and safe words if it fails.
+pub(super) async fn within<T>(
+    request: impl Future<Output = kube::Result<T>>,
+) -> Result<T, (Option<u16>, String)> {
+    match timeout(WRITE_TIMEOUT, request).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err((code(&error), words(&error))),
+        Err(_) => Err((None, "no answer in time".into())),
     }
 }
 

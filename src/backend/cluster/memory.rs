@@ -18,10 +18,8 @@ use kube::{
 use opamp_operator_api::ProfileKey;
 use opamp_operator_core::identity::{KeyRing, LedgerEntry};
 use sha2::{Digest as _, Sha256};
-use tokio::time::timeout;
 
-use super::{FIELD_MANAGER, WRITE_TIMEOUT, fault};
-use crate::backend::Memory;
+use super::{FIELD_MANAGER, fault::within};
 
 /// The Secret with the keys: hexadecimal, one a line, the first signs.
 const KEY_SECRET: &str = "opamp-operator-hash-key";
@@ -90,13 +88,10 @@ impl Store {
         }
     }
 
-    pub(super) async fn load(&self) -> Result<Memory, MemoryError> {
+    /// The key and the ledger; a new key where there is neither.
+    pub(super) async fn load(&self) -> Result<(KeyRing, Vec<LedgerEntry>), MemoryError> {
         let ledger = self.ledger().await?;
-        Ok(Memory {
-            keys: self.keys(ledger.len()).await?,
-            ledger,
-            agents: Vec::new(),
-        })
+        Ok((self.keys(ledger.len()).await?, ledger))
     }
 
     async fn ledger(&self) -> Result<Vec<LedgerEntry>, MemoryError> {
@@ -221,17 +216,6 @@ impl Store {
             namespace: self.namespace.clone(),
             problem,
         }
-    }
-}
-
-/// A request with its deadline; the code of the API and safe words if it fails.
-async fn within<T>(
-    request: impl Future<Output = kube::Result<T>>,
-) -> Result<T, (Option<u16>, String)> {
-    match timeout(WRITE_TIMEOUT, request).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err((fault::code(&error), fault::words(&error))),
-        Err(_) => Err((None, "no answer in time".into())),
     }
 }
 

@@ -2,10 +2,12 @@
 //! ledger is kept as `ControllerRevision`s, statuses are written by
 //! server-side apply.
 
+mod agents;
 mod events;
 mod fault;
 mod memory;
 mod profiles;
+mod queue;
 mod references;
 mod statuses;
 
@@ -56,7 +58,11 @@ pub enum ClusterError {
 pub struct Cluster {
     client: Client,
     namespace: String,
+    /// Where profiles are.
     namespaces: BTreeSet<String>,
+    /// Where agents are at home.
+    homes: BTreeSet<String>,
+    agents: Arc<agents::Agents>,
     /// Our own name, for the commands that conditions give.
     reader: references::Reader,
     judge: Arc<Judge>,
@@ -72,6 +78,7 @@ impl Cluster {
     pub async fn connect(
         namespace: &str,
         namespaces: BTreeSet<String>,
+        homes: BTreeSet<String>,
     ) -> Result<Self, ClusterError> {
         let config = kube::Config::infer().await.map_err(ClusterError::Config)?;
         let client =
@@ -88,9 +95,11 @@ impl Cluster {
         tracing::info!(user, "connected to the Kubernetes API");
         Ok(Self {
             reader: references::Reader::new(user),
+            agents: Arc::new(agents::Agents::new(client.clone())),
             client,
             namespace: namespace.to_owned(),
             namespaces,
+            homes,
             judge: Arc::new(Judge::new()),
             keys: None,
         })
@@ -102,9 +111,17 @@ impl Cluster {
     /// If it cannot be read, or the key is gone while revisions exist.
     pub async fn load(&mut self) -> Result<Memory, MemoryError> {
         let store = memory::Store::new(self.client.clone(), &self.namespace);
-        let memory = store.load().await?;
-        self.keys = Some(memory.keys.clone());
-        Ok(memory)
+        let (keys, ledger) = store.load().await?;
+        let mut agents = Vec::new();
+        for namespace in &self.homes {
+            agents.extend(self.agents.load(namespace).await?);
+        }
+        self.keys = Some(keys.clone());
+        Ok(Memory {
+            keys,
+            ledger,
+            agents,
+        })
     }
 
     /// Watches and writes until `closing` is cancelled and all reports are
@@ -126,37 +143,41 @@ impl Cluster {
         let store = memory::Store::new(self.client.clone(), &self.namespace);
         watches.spawn(store.clone().keep(self.keys.clone()));
         let statuses = Arc::new(statuses::Statuses::new(self.client.clone()));
-        let writer = tokio::spawn({
-            let statuses = Arc::clone(&statuses);
-            async move { statuses.run().await }
-        });
+        let writer = {
+            let (statuses, agents) = (Arc::clone(&statuses), Arc::clone(&self.agents));
+            tokio::spawn(async move { tokio::join!(statuses.run(), agents.run()) })
+        };
         let mut followed = BTreeMap::new();
         let mut wants = true;
         loop {
             tokio::select! {
-                changed = plug.wanted.changed(), if wants && !closing.is_cancelled() => {
-                    wants = changed.is_ok();
-                    let wanted = plug.wanted.borrow_and_update().clone();
-                    self.follow(wanted, &mut followed, &mut watches, &plug.observations);
-                }
-                report = plug.reports.recv() => match report {
-                    Some(Report::Profile { key, uid, status, events, .. }) => {
-                        statuses.put(statuses::Job { key, uid, status, events });
-                    }
-                    Some(Report::Ledger(entry, stored)) => {
-                        let result = store.put(&entry).await;
-                        let _ = stored.send(result);
-                    }
-                    Some(Report::Forget(entries)) => store.forget(entries),
-                    // Agents prove themselves again after a restart: by what the
-                    // ledger recognises, or by their primary credential.
-                    Some(Report::Agent(_)) => {}
-                    None => break,
-                },
+                            changed = plug.wanted.changed(), if wants && !closing.is_cancelled() => {
+                                wants = changed.is_ok();
+                                let wanted = plug.wanted.borrow_and_update().clone();
+                                self.follow(wanted, &mut followed, &mut watches, &plug.observations);
+                            }
+                            report = plug.reports.recv() => match report {
+                                Some(Report::Profile { key, uid, status, events, .. }) => {
+                                    statuses.put(key, statuses::Job { uid, status, events });
+                                }
+                                Some(Report::Ledger(entry, stored)) => {
+                                    let result = store.put(&entry).await;
+                                    let _ = stored.send(result);
+                                }
+                                Some(Report::Forget(entries)) => store.forget(entries),
+                                Some(Report::Agent(record)) => self.agents.put(record),
+                                Some(Report::ForgetAgents(agents)) => {
+                                    for key in agents {
+             self.agents.delete(key);
             }
+                                }
+                                None => break,
+                            },
+                        }
         }
         watches.abort_all();
         statuses.close();
+        self.agents.close();
         let _ = writer.await;
     }
 

@@ -207,6 +207,11 @@ impl Directory {
             Report::Ledger(entry, stored) => {
                 let _ = stored.send(self.state.write_entry(&entry).map_err(|e| e.to_string()));
             }
+            Report::ForgetAgents(agents) => {
+                for (namespace, uid) in agents {
+                    self.state.forget_agent(&namespace, uid);
+                }
+            }
             Report::Forget(entries) => {
                 for entry in entries {
                     self.state.forget(&entry);

@@ -9,20 +9,22 @@ use std::{
     sync::Arc,
 };
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opamp_operator_api::{
     ProfileKey,
-    agent::{Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus, SettingsStatus},
+    agent::OpAMPAgent,
     v1alpha1::{OpAMPConnectionProfile, OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
 };
 use opamp_operator_core::{
-    fleet::{AgentRecord, Proved, SettingsState},
-    identity::{KeyRing, LedgerEntry, Recognition},
+    fleet::AgentRecord,
+    identity::{KeyRing, LedgerEntry},
 };
 use opamp_wire::InstanceUid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use super::super::Memory;
+use crate::backend::{
+    Memory,
+    record::{to_agent, to_record},
+};
 
 /// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -171,11 +173,15 @@ impl State {
         let Some(agent) = to_agent(record) else {
             return;
         };
-        let directory = self.0.join("agents").join(&record.namespace);
         log(write(
-            &directory.join(format!("{}.yaml", record.uid)),
+            &self.agent_path(&record.namespace, record.uid),
             &agent,
         ));
+    }
+
+    pub(super) fn forget_agent(&self, namespace: &str, uid: InstanceUid) {
+        let path = self.agent_path(namespace, uid);
+        log(fs::remove_file(&path).map_err(|source| StateError::Io { path, source }));
     }
 
     pub(super) fn write_entry(&self, entry: &LedgerEntry) -> Result<(), StateError> {
@@ -192,6 +198,11 @@ impl State {
             .join("profiles")
             .join(&key.namespace)
             .join(format!("{}.yaml", key.name))
+    }
+
+    fn agent_path(&self, namespace: &str, uid: InstanceUid) -> PathBuf {
+        let directory = self.0.join("agents").join(namespace);
+        directory.join(format!("{uid}.yaml"))
     }
 
     fn entry_path(&self, entry: &LedgerEntry) -> PathBuf {
@@ -273,90 +284,4 @@ fn read_all<T: DeserializeOwned>(root: &Path) -> Result<Vec<T>, StateError> {
         }
     }
     Ok(found)
-}
-
-fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
-    let mut agent = OpAMPAgent::new(&record.uid.to_string(), record.binding.as_ref()?);
-    let proved = record.proved.as_ref();
-    let offered = record
-        .last_offer
-        .as_ref()
-        .map(|(revision, _)| revision.number);
-    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    agent.status = Some(OpAMPAgentStatus {
-        profile: record.profile.clone(),
-        connected: record.connected.is_some(),
-        transport: record.connected,
-        settings: Some(SettingsStatus {
-            revision: match record.state {
-                SettingsState::Applied => proved.map(|proved| signed(proved.number)),
-                _ => offered.map(signed),
-            },
-            state: record.state,
-            evidence: match record.state {
-                SettingsState::Applied => proved.map(|proved| proved.evidence).unwrap_or_default(),
-                _ => Evidence::None,
-            },
-            last_transition_time: Time(record.since),
-        }),
-        offered: record
-            .offered
-            .iter()
-            .map(|r| OfferedRevision {
-                profile: r.profile.clone(),
-                revision: signed(r.number),
-            })
-            .collect(),
-    });
-    Some(agent)
-}
-
-fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
-    let uid: InstanceUid = agent.spec.instance_uid.parse().ok()?;
-    let binding = agent.identity();
-    let status = agent.status.unwrap_or_default();
-    let settings = status.settings.as_ref();
-    let since = settings.map_or(jiff::Timestamp::UNIX_EPOCH, |s| s.last_transition_time.0);
-    let unsigned = |number: i64| u64::try_from(number).unwrap_or_default();
-    let applied =
-        settings.filter(|s| s.state == SettingsState::Applied && s.evidence != Evidence::None);
-    let proved = applied
-        .zip(status.profile.clone())
-        .and_then(|(settings, profile)| {
-            let number = unsigned(settings.revision?);
-            Some(Proved {
-                profile,
-                number,
-                evidence: settings.evidence,
-                at: since,
-            })
-        });
-    Some(AgentRecord {
-        uid,
-        namespace: agent.metadata.namespace,
-        binding: Some(binding),
-        attributes: None,
-        profile: status.profile,
-        connected: None,
-        capable: false,
-        receives: false,
-        // Whatever was on its way, nobody waits for it any more.
-        state: if proved.is_some() {
-            SettingsState::Applied
-        } else {
-            SettingsState::Pending
-        },
-        proved,
-        last_offer: None,
-        offered: status
-            .offered
-            .into_iter()
-            .map(|o| Recognition {
-                profile: o.profile,
-                number: unsigned(o.revision),
-            })
-            .collect(),
-        since,
-        last_contact: since,
-    })
 }

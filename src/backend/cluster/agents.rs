@@ -1,0 +1,156 @@
+//! `OpAMPAgent` objects: read before the listener opens, written behind the
+//! push and at a bounded rate.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
+};
+use opamp_operator_api::agent::OpAMPAgent;
+use opamp_operator_core::fleet::AgentRecord;
+use opamp_wire::InstanceUid;
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::{FIELD_MANAGER, fault::within, memory::MemoryError, queue::Latest};
+use crate::backend::record::{to_agent, to_record};
+
+/// When a write that failed is tried again.
+const RETRY: Duration = Duration::from_secs(5);
+/// At most 50 objects a second: a rotation of a large fleet must not be felt
+/// by the others who use the API server.
+const BETWEEN_WRITES: Duration = Duration::from_millis(20);
+/// Objects fetched at a time.
+const PAGE: u32 = 500;
+
+/// Home namespace and instance UID.
+type Key = (String, InstanceUid);
+
+/// What is to be done with an object.
+enum Job {
+    Write(Box<AgentRecord>),
+    Delete,
+}
+
+pub(super) struct Agents {
+    client: Client,
+    queue: Latest<Key, Job>,
+    /// Objects that exist, as far as we know.
+    known: Mutex<BTreeSet<Key>>,
+}
+
+impl Agents {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            client,
+            queue: Latest::new(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// All records of a namespace.
+    pub(super) async fn load(&self, namespace: &str) -> Result<Vec<AgentRecord>, MemoryError> {
+        let resource = ApiResource::erase::<OpAMPAgent>(&());
+        // As they are stored: one that cannot be read does not hide the others.
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), namespace, &resource);
+        let failed = |problem: String| MemoryError::Api {
+            what: "OpAMPAgents",
+            namespace: namespace.to_owned(),
+            problem,
+        };
+        let mut how = ListParams::default().limit(PAGE);
+        let mut records = Vec::new();
+        loop {
+            let page = within(api.list(&how)).await;
+            let page = page.map_err(|(_, problem)| failed(problem))?;
+            for object in page.items {
+                let name = object.metadata.name.clone().unwrap_or_default();
+                let agent = serde_json::to_value(object).and_then(serde_json::from_value);
+                let Some(record) = agent.ok().and_then(to_record) else {
+                    tracing::warn!(name, namespace, "an OpAMPAgent cannot be read");
+                    continue;
+                };
+                let key = (record.namespace.clone(), record.uid);
+                self.known.lock().insert(key);
+                records.push(record);
+            }
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => how = how.continue_token(&token),
+                None => return Ok(records),
+            }
+        }
+    }
+
+    pub(super) fn put(&self, record: Box<AgentRecord>) {
+        let key = (record.namespace.clone(), record.uid);
+        self.queue.put(key, |_| Job::Write(record));
+    }
+
+    pub(super) fn delete(&self, key: Key) {
+        self.queue.put(key, |_| Job::Delete);
+    }
+
+    /// What waits is tried once more; then `run` ends.
+    pub(super) fn close(&self) {
+        self.queue.close();
+    }
+
+    pub(super) async fn run(&self) {
+        let mut next = Instant::now();
+        while let Some((key, job)) = self.queue.next().await {
+            sleep_until(next).await;
+            next = Instant::now() + BETWEEN_WRITES;
+            let done = match &job {
+                Job::Write(record) => self.write(&key, record).await,
+                Job::Delete => self.remove(&key).await,
+            };
+            if let Err(error) = done {
+                tracing::warn!(agent = %key.1, namespace = key.0, error, "an OpAMPAgent cannot be written");
+                self.queue.put_back(key, job, Instant::now() + RETRY);
+            }
+        }
+    }
+
+    async fn write(&self, key: &Key, record: &AgentRecord) -> Result<(), String> {
+        let Some(mut agent) = to_agent(record) else {
+            return Ok(());
+        };
+        let api: Api<OpAMPAgent> = Api::namespaced(self.client.clone(), &key.0);
+        let how = PatchParams::apply(FIELD_MANAGER).force();
+        let name = key.1.to_string();
+        let status = agent.status.take();
+        if !self.known.lock().contains(key) {
+            let patch = Patch::Apply(&agent);
+            within(api.patch(&name, &how, &patch))
+                .await
+                .map_err(|(_, problem)| problem)?;
+            self.known.lock().insert(key.clone());
+        }
+        agent.status = status;
+        let patch = Patch::Apply(&agent);
+        match within(api.patch_status(&name, &how, &patch)).await {
+            Ok(_) => Ok(()),
+            Err((code, problem)) => {
+                if code == Some(404) {
+                    // Somebody deleted it: it is made anew.
+                    self.known.lock().remove(key);
+                }
+                Err(problem)
+            }
+        }
+    }
+
+    async fn remove(&self, key: &Key) -> Result<(), String> {
+        let api: Api<OpAMPAgent> = Api::namespaced(self.client.clone(), &key.0);
+        let (name, how) = (key.1.to_string(), DeleteParams::default());
+        match within(api.delete(&name, &how)).await {
+            Ok(_) | Err((Some(404), _)) => {
+                self.known.lock().remove(key);
+                Ok(())
+            }
+            Err((_, problem)) => Err(problem),
+        }
+    }
+}

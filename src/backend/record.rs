@@ -1,0 +1,161 @@
+//! `AgentRecord` ↔ `OpAMPAgent`: what is stored of an agent, by either backend.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use opamp_operator_api::agent::{
+    Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus, SettingsStatus,
+};
+use opamp_operator_core::{
+    fleet::{AgentRecord, Proved, SettingsState},
+    identity::Recognition,
+};
+use opamp_wire::InstanceUid;
+
+/// The object of a record; none for an agent that has proved no identity.
+pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
+    let mut agent = OpAMPAgent::of(&record.uid.to_string(), record.binding.as_ref()?);
+    let proved = record.proved.as_ref();
+    let offered = record
+        .last_offer
+        .as_ref()
+        .map(|(revision, _)| revision.number);
+    let applied = record.state == SettingsState::Applied;
+    agent.status = Some(OpAMPAgentStatus {
+        profile: record.profile.clone(),
+        connected: record.connected.is_some(),
+        last_contact_time: Some(Time(record.last_contact)),
+        transport: record.connected,
+        settings: Some(SettingsStatus {
+            revision: if applied {
+                proved.map(|proved| signed(proved.number))
+            } else {
+                offered.map(signed)
+            },
+            state: record.state,
+            evidence: proved
+                .filter(|_| applied)
+                .map(|proved| proved.evidence)
+                .unwrap_or_default(),
+            last_transition_time: Time(record.since),
+        }),
+        offered: record
+            .offered
+            .iter()
+            .map(|revision| OfferedRevision {
+                profile: revision.profile.clone(),
+                revision: signed(revision.number),
+            })
+            .collect(),
+    });
+    Some(agent)
+}
+
+/// The record of an object; none if its name is no instance UID.
+pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
+    let uid: InstanceUid = agent.spec.instance_uid.parse().ok()?;
+    let binding = agent.identity();
+    let status = agent.status.unwrap_or_default();
+    let settings = status.settings.as_ref();
+    let since = settings.map_or(jiff::Timestamp::UNIX_EPOCH, |s| s.last_transition_time.0);
+    let applied =
+        settings.filter(|s| s.state == SettingsState::Applied && s.evidence != Evidence::None);
+    let proved = applied
+        .zip(status.profile.clone())
+        .and_then(|(settings, profile)| {
+            let number = unsigned(settings.revision?);
+            Some(Proved {
+                profile,
+                number,
+                evidence: settings.evidence,
+                at: since,
+            })
+        });
+    Some(AgentRecord {
+        uid,
+        namespace: binding.namespace.clone(),
+        binding: Some(binding),
+        attributes: None,
+        profile: status.profile,
+        connected: None,
+        capable: false,
+        receives: false,
+        // Whatever was on its way, nobody waits for it any more.
+        state: if proved.is_some() {
+            SettingsState::Applied
+        } else {
+            SettingsState::Pending
+        },
+        proved,
+        last_offer: None,
+        offered: status
+            .offered
+            .into_iter()
+            .map(|offered| Recognition {
+                profile: offered.profile,
+                number: unsigned(offered.revision),
+            })
+            .collect(),
+        since,
+        last_contact: status.last_contact_time.map_or(since, |time| time.0),
+    })
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use opamp_operator_api::{Identity, IdentityMethod, ProfileKey, agent::Transport};
+
+    use super::*;
+
+    #[test]
+    fn law8_what_a_restart_needs_survives_it() {
+        let at = |second| jiff::Timestamp::from_second(second).unwrap();
+        let profile = ProfileKey::new("a", "p");
+        let record = AgentRecord {
+            uid: InstanceUid::from_bytes([7; 16]),
+            namespace: "a".into(),
+            binding: Some(Identity {
+                namespace: "a".into(),
+                method: IdentityMethod::AgentToken,
+                authenticator: "bootstrap".into(),
+                subject: "token".into(),
+            }),
+            attributes: None,
+            profile: Some(profile.clone()),
+            connected: Some(Transport::WebSocket),
+            capable: true,
+            receives: true,
+            state: SettingsState::Applied,
+            proved: Some(Proved {
+                profile: profile.clone(),
+                number: 3,
+                evidence: Evidence::SettingsHeader,
+                at: at(100),
+            }),
+            last_offer: None,
+            offered: vec![Recognition { profile, number: 3 }],
+            since: at(100),
+            last_contact: at(200),
+        };
+        let restored = to_record(to_agent(&record).unwrap()).unwrap();
+        // It is not connected until it comes.
+        let expected = AgentRecord {
+            connected: None,
+            capable: false,
+            receives: false,
+            ..record.clone()
+        };
+        assert_eq!(restored, expected);
+        let stranger = AgentRecord {
+            binding: None,
+            ..record
+        };
+        assert_eq!(to_agent(&stranger), None);
+    }
+}
