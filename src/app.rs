@@ -1,25 +1,36 @@
 //! Composition and ordered shutdown.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use opamp_operator_core::catalog::Settings;
+use rustls::crypto::CryptoProvider;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
-    time::timeout,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+    time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin,
-    backend::{cluster::Cluster, directory::Directory, pipe},
+    backend::{
+        Memory, Plug,
+        cluster::{Cluster, ClusterError},
+        directory::Directory,
+        pipe,
+    },
     config::Config,
     controller::{Controller, Setup},
     hub::Hub,
     server::Server,
 };
 
+/// How long to wait for the Kubernetes API before it is tried again, at first
+/// and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LAST_WAIT: Duration = Duration::from_secs(30);
 /// How long agents have to take their leave.
 const SERVER_GRACE: Duration = Duration::from_secs(15);
 /// How long the last statuses and records may take.
@@ -44,40 +55,11 @@ pub enum Source {
 /// # Errors
 /// If it cannot start.
 pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut ending = Ending::new()?;
     // Ended in this order: agents, then statuses and records.
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
-    let (port, plug) = pipe();
-    let namespaces = config.watch_namespaces();
-    let memory = match source {
-        Source::Cluster => {
-            let homes = config.home_namespaces().map_err(anyhow::Error::msg)?;
-            let mut cluster = Cluster::connect(&config.namespace, namespaces, homes).await?;
-            let memory = cluster.load().await?;
-            tasks.spawn(cluster.run(plug, working.clone()));
-            memory
-        }
-        Source::Directory { manifests, state } => {
-            let directory = Directory::new(manifests, state, namespaces)?;
-            let memory = directory.load()?;
-            tasks.spawn(directory.run(plug, working.clone()));
-            memory
-        }
-    };
-    let hub = Arc::new(Hub::new(config.limits.agents, config.hold()));
-    let setup = Setup {
-        settings: Settings {
-            debounce: config.debounce(),
-            admin_namespaces: config.admin_namespaces(),
-        },
-        advertised_url: config.advertised_url.clone(),
-        serving: config.serving(),
-        authenticators: config.authenticators().map_err(anyhow::Error::msg)?,
-        first_agent_timeout: config.first_agent_timeout(),
-    };
-    let controller = Controller::new(Arc::clone(&hub), port, setup, memory, Arc::clone(&provider));
-    let mut ready = controller.ready();
+    let ready = watch::Sender::new(false);
     if let Some(address) = &config.admin {
         let listener = TcpListener::bind(address.listen).await.with_context(|| {
             format!(
@@ -85,36 +67,30 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
                 address.listen
             )
         })?;
-        tasks.spawn(admin::serve(listener, ready.clone(), serving.clone()));
+        tasks.spawn(admin::serve(listener, ready.subscribe(), serving.clone()));
     }
-    let working_controller = tasks.spawn(controller.run(working.clone()));
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
-    let server = async {
-        // The listener opens after the first sync: until then nobody can be judged.
-        while !*ready.borrow_and_update() {
-            ready.changed().await.context("the controller ended")?;
-        }
-        let (listen, path) = (config.listen, config.path.clone());
-        let server = Server::bind(
-            listen,
-            &path,
-            hub,
-            config.limits,
-            &provider,
-            serving.clone(),
-        )
-        .await?;
-        tracing::info!(address = %server.address()?, "listening on {}", server.address()?);
-        server.run().await;
-        anyhow::Ok(())
+    let (port, plug) = pipe();
+    let memory = tokio::select! {
+        memory = start_backend(&config, source, plug, &tasks, &working) => memory?,
+        () = ending.asked() => return Ok(()),
     };
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let hub = Arc::new(Hub::new(config.limits.agents, config.hold()));
+    let controller = Controller::new(
+        Arc::clone(&hub),
+        port,
+        setup(&config)?,
+        memory,
+        Arc::clone(&provider),
+        ready.clone(),
+    );
+    let working_controller = tasks.spawn(controller.run(working.clone()));
+    let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
     tokio::pin!(server);
     let mut outcome = Ok(());
     tokio::select! {
         result = &mut server => outcome = result,
-        _ = terminated.recv() => {}
-        _ = interrupted.recv() => {}
+        () = ending.asked() => {}
         _ = working_controller => outcome = Err(anyhow::anyhow!("the controller ended")),
     }
     tracing::info!("shutting down");
@@ -128,4 +104,111 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
         tracing::warn!("the last statuses were not written in time");
     }
     outcome
+}
+
+fn setup(config: &Config) -> anyhow::Result<Setup> {
+    Ok(Setup {
+        settings: Settings {
+            debounce: config.debounce(),
+            admin_namespaces: config.admin_namespaces(),
+        },
+        advertised_url: config.advertised_url.clone(),
+        path: config.path.clone(),
+        namespaces: config.watch_namespaces(),
+        serving: config.serving(),
+        authenticators: config.authenticators().map_err(anyhow::Error::msg)?,
+        first_agent_timeout: config.first_agent_timeout(),
+    })
+}
+
+/// Starts a backend once what an earlier process left has been read.
+async fn start_backend(
+    config: &Config,
+    source: Source,
+    plug: Plug,
+    tasks: &TaskTracker,
+    working: &CancellationToken,
+) -> anyhow::Result<Memory> {
+    let namespaces = config.watch_namespaces();
+    match source {
+        Source::Directory { manifests, state } => {
+            let directory = Directory::new(manifests, state, namespaces)?;
+            let memory = directory.load()?;
+            tasks.spawn(directory.run(plug, working.clone()));
+            Ok(memory)
+        }
+        Source::Cluster => {
+            let homes = config.home_namespaces().map_err(anyhow::Error::msg)?;
+            let (cluster, memory) = reach(&config.namespace, &namespaces, &homes).await?;
+            tasks.spawn(cluster.run(plug, working.clone()));
+            Ok(memory)
+        }
+    }
+}
+
+/// Waits for the Kubernetes API: agents find us unready meanwhile, and come
+/// back, as they would if we ended.
+async fn reach(
+    namespace: &str,
+    namespaces: &BTreeSet<String>,
+    homes: &BTreeSet<String>,
+) -> anyhow::Result<(Cluster, Memory)> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        let tried = async {
+            let connected = Cluster::connect(namespace, namespaces.clone(), homes.clone());
+            let mut cluster = connected.await?;
+            let memory = cluster.load().await?;
+            Ok((cluster, memory))
+        };
+        match tried.await {
+            Ok(reached) => return Ok(reached),
+            Err(error @ (ClusterError::Api(_) | ClusterError::Memory(_))) => {
+                tracing::error!(%error, "not started yet; it is tried again in {} s", wait.as_secs());
+            }
+            Err(error) => return Err(error.into()),
+        }
+        sleep(wait).await;
+        wait = (wait * 2).min(LAST_WAIT);
+    }
+}
+
+/// Serves agents, from the time on when they can be judged.
+async fn serve(
+    config: &Config,
+    hub: Arc<Hub>,
+    provider: &Arc<CryptoProvider>,
+    mut ready: watch::Receiver<bool>,
+    serving: CancellationToken,
+) -> anyhow::Result<()> {
+    while !*ready.borrow_and_update() {
+        ready.changed().await.context("the controller ended")?;
+    }
+    let limits = config.limits.clone();
+    let server = Server::bind(config.listen, &config.path, hub, limits, provider, serving).await?;
+    tracing::info!(address = %server.address()?, "listening on {}", server.address()?);
+    server.run().await;
+    Ok(())
+}
+
+/// The two signals that ask us to end.
+struct Ending {
+    terminated: Signal,
+    interrupted: Signal,
+}
+
+impl Ending {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminated: signal(SignalKind::terminate())?,
+            interrupted: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminated.recv() => {}
+            _ = self.interrupted.recv() => {}
+        }
+    }
 }

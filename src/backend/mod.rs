@@ -6,7 +6,7 @@ pub mod cluster;
 pub mod directory;
 mod record;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc};
 
 use opamp_operator_api::{
     ConditionType, ObjectRef, ProfileKey, Reason,
@@ -22,15 +22,24 @@ use opamp_operator_core::{
 use opamp_wire::InstanceUid;
 use tokio::sync::{mpsc, oneshot, watch};
 
+/// Which time an object is wanted: what is wanted anew must be told anew.
+pub type Ticket = u64;
+
+/// The objects to watch.
+pub type Wanted = BTreeMap<ObjectRef, Ticket>;
+
 /// What a backend saw.
 #[derive(Debug)]
 pub enum Observation {
     /// A profile appeared, changed or (`None`) went away.
     Profile(ProfileKey, Option<Box<Stored>>),
-    /// A wanted object appeared, changed or went away.
-    Object(ObjectRef, Observed),
-    /// All profiles have been seen once.
-    Synced,
+    /// A wanted object appeared, changed or went away. The ticket is that under
+    /// which it was wanted.
+    Object(ObjectRef, Ticket, Observed),
+    /// All profiles of a namespace have been told once.
+    Listed(String),
+    /// The profiles of a namespace may not be read, for the time being.
+    Unlistable(String),
 }
 
 /// What a backend is to write.
@@ -55,11 +64,25 @@ pub enum Report {
     Agent(Box<AgentRecord>),
     /// A ledger entry; answered when it is stored, since nothing is published
     /// before.
-    Ledger(Box<LedgerEntry>, oneshot::Sender<Result<(), String>>),
+    Ledger(
+        Box<LedgerEntry>,
+        oneshot::Sender<Result<LedgerEntry, StoreError>>,
+    ),
     /// Ledger entries that nobody needs any more.
     Forget(Vec<LedgerEntry>),
     /// Agents that nobody has heard of for long: home namespace and UID.
     ForgetAgents(Vec<(String, InstanceUid)>),
+}
+
+/// Why a ledger entry is not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Its number is taken by other settings.
+    #[error("revision {} is taken", .0.number)]
+    Taken(Box<LedgerEntry>),
+    /// It cannot be written; perhaps it was.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// What an earlier process left.
@@ -67,6 +90,8 @@ pub enum Report {
 pub struct Memory {
     /// The key of markers and digests.
     pub keys: KeyRing,
+    /// The key was lost: nothing may be offered. The text says what to do.
+    pub key_lost: Option<String>,
     /// What was published.
     pub ledger: Vec<LedgerEntry>,
     /// Who was seen.
@@ -79,7 +104,7 @@ pub struct Port {
     /// What the backend sees.
     pub observations: mpsc::Receiver<Observation>,
     /// What it should watch.
-    pub wanted: watch::Sender<BTreeSet<ObjectRef>>,
+    pub wanted: watch::Sender<Wanted>,
     /// What it should write.
     pub reports: mpsc::Sender<Report>,
 }
@@ -90,7 +115,7 @@ pub struct Plug {
     /// To the controller.
     pub observations: mpsc::Sender<Observation>,
     /// From the controller.
-    pub wanted: watch::Receiver<BTreeSet<ObjectRef>>,
+    pub wanted: watch::Receiver<Wanted>,
     /// From the controller.
     pub reports: mpsc::Receiver<Report>,
 }
@@ -112,7 +137,7 @@ const QUEUE: usize = 1024;
 #[must_use]
 pub fn pipe() -> (Port, Plug) {
     let (observed, observations) = mpsc::channel(QUEUE);
-    let (wanted, wants) = watch::channel(BTreeSet::new());
+    let (wanted, wants) = watch::channel(Wanted::new());
     let (reports, reported) = mpsc::channel(QUEUE);
     (
         Port {

@@ -16,16 +16,19 @@ use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::{
     catalog::{AuthenticatorSource, Catalog, Settings},
     earliest,
-    identity::{KeyRing, Ledger, Trust},
+    identity::{Authenticator, KeyRing, Ledger, Trust},
     offer::Serving,
     rollout::Rollout,
 };
 use rustls::crypto::CryptoProvider;
-use tokio::{sync::watch, time::sleep_until};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep_until,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    backend::{Memory, Observation, Port},
+    backend::{Memory, Observation, Port, Ticket, Wanted},
     hub::Hub,
 };
 
@@ -36,6 +39,10 @@ pub struct Setup {
     pub settings: Settings,
     /// For profiles without an endpoint.
     pub advertised_url: url::Url,
+    /// Where OpAMP is served.
+    pub path: String,
+    /// Whose profiles are read.
+    pub namespaces: BTreeSet<String>,
     /// The Secret with the serving certificate.
     pub serving: ObjectRef,
     /// In their order.
@@ -53,18 +60,38 @@ pub struct Controller {
     catalog: Catalog,
     ledger: Ledger,
     keys: KeyRing,
+    /// Why nothing may be offered, if the key of earlier processes is lost.
+    key_lost: Option<String>,
     trust: Arc<Trust>,
+    /// The last usable form of each authenticator, and what is wrong with it.
+    authenticators: BTreeMap<String, Authenticator>,
+    impaired: BTreeMap<String, String>,
     serving: Option<Serving>,
     next_serving: Option<own::NextServing>,
     rollouts: BTreeMap<ProfileKey, Rollout>,
     /// Profiles to be reported, and when each may be.
     dirty: BTreeSet<ProfileKey>,
     agents: BTreeSet<(opamp_wire::InstanceUid, String)>,
+    forgotten: Vec<(String, opamp_wire::InstanceUid)>,
     reported: BTreeMap<ProfileKey, Duration>,
     replan: BTreeMap<ProfileKey, Duration>,
-    synced: bool,
+    wanted: Wanted,
+    next_ticket: Ticket,
+    /// Namespaces whose profiles have not been told, and those of them for
+    /// which nobody waits any more.
+    unlisted: BTreeSet<String>,
+    unlistable: BTreeSet<String>,
+    /// Ledger entries on their way, and what became of them.
+    storing: BTreeMap<ProfileKey, publish::Storing>,
+    stored: (
+        mpsc::Sender<publish::Stored>,
+        mpsc::Receiver<publish::Stored>,
+    ),
     ready: watch::Sender<bool>,
 }
+
+/// Ledger entries that may be on their way at once wait here for the loop.
+const STORED_QUEUE: usize = 64;
 
 /// Status writes of one profile are at least this far apart.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
@@ -77,7 +104,9 @@ const AGENT_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 impl Controller {
-    /// A controller that knows what an earlier process left.
+    /// A controller that knows what an earlier process left. `ready` becomes
+    /// true when agents can be served: all was read once and there is a serving
+    /// certificate.
     #[must_use]
     pub fn new(
         hub: Arc<Hub>,
@@ -85,6 +114,7 @@ impl Controller {
         setup: Setup,
         memory: Memory,
         provider: Arc<CryptoProvider>,
+        ready: watch::Sender<bool>,
     ) -> Self {
         let now = hub.clock.now();
         let ledger = Ledger::new(memory.ledger);
@@ -92,7 +122,11 @@ impl Controller {
             hub.roster.restore(record, now);
         }
         let trust = Arc::new(Trust::new(Vec::new(), memory.keys.clone(), &ledger));
+        if let Some(remedy) = &memory.key_lost {
+            tracing::error!("HashKeyLost: {remedy}");
+        }
         Self {
+            unlisted: setup.namespaces.clone(),
             catalog: Catalog::new(setup.settings.clone()),
             hub,
             port,
@@ -100,24 +134,25 @@ impl Controller {
             provider,
             ledger,
             keys: memory.keys,
+            key_lost: memory.key_lost,
             trust,
+            authenticators: BTreeMap::new(),
+            impaired: BTreeMap::new(),
             serving: None,
             next_serving: None,
             rollouts: BTreeMap::new(),
             dirty: BTreeSet::new(),
             agents: BTreeSet::new(),
+            forgotten: Vec::new(),
             reported: BTreeMap::new(),
             replan: BTreeMap::new(),
-            synced: false,
-            ready: watch::Sender::new(false),
+            wanted: Wanted::new(),
+            next_ticket: 0,
+            unlistable: BTreeSet::new(),
+            storing: BTreeMap::new(),
+            stored: mpsc::channel(STORED_QUEUE),
+            ready,
         }
-    }
-
-    /// Becomes true when agents can be served: all was read once and there is
-    /// a serving certificate.
-    #[must_use]
-    pub fn ready(&self) -> watch::Receiver<bool> {
-        self.ready.subscribe()
     }
 
     /// Runs until the backend is gone or `closing` is cancelled.
@@ -136,6 +171,7 @@ impl Controller {
                     Some(observation) => self.observe(observation),
                     None => break,
                 },
+                Some(stored) = self.stored.1.recv() => self.stored(stored),
                 () = self.hub.roster.changed() => {}
                 _ = tick.tick() => self.hub.roster.tick(self.hub.clock.now()),
                 _ = forget.tick() => self.forget_agents().await,
@@ -145,7 +181,7 @@ impl Controller {
                 self.observe(observation);
             }
             self.collect();
-            if self.synced {
+            if self.synced() {
                 // What agents showed may let a certificate go that was held back.
                 let now = self.hub.clock.now().uptime;
                 let over = self.held_until().is_some_and(|until| until <= now);
@@ -176,34 +212,51 @@ impl Controller {
         self.next_serving.as_ref().and_then(|next| next.until)
     }
 
+    /// Everything that could judge an agent has been heard.
+    fn synced(&self) -> bool {
+        self.unlisted.is_subset(&self.unlistable)
+    }
+
     fn observe(&mut self, observation: Observation) {
         let now = self.hub.clock.now();
         match observation {
             Observation::Profile(key, stored) => {
-                let gone = stored.is_none();
                 self.catalog
                     .set_profile(&key, stored.map(|stored| *stored), now);
-                if gone {
-                    self.hub.book.publish_target(&key, None);
-                    self.rollouts.remove(&key);
-                    self.replan.remove(&key);
+                // `paused` takes effect at once, before anything is resolved.
+                if self.catalog.get(&key).is_some_and(|p| p.current.is_some()) {
+                    self.publish_target(&key);
                 }
                 self.want();
             }
-            Observation::Object(object, observed) => {
+            Observation::Object(object, ticket, observed) => {
+                // What was on its way when the object was let go is not news.
+                if self.wanted.get(&object) != Some(&ticket) {
+                    return;
+                }
                 let changed = self.catalog.set_object(&object, observed, now);
                 if changed && self.is_own(&object) {
                     self.read_own(&object);
                 }
             }
-            Observation::Synced => {
-                self.synced = true;
-                self.publish_trust();
+            Observation::Listed(namespace) => {
+                let before = self.synced();
+                self.unlisted.remove(&namespace);
+                self.heard(before);
+            }
+            Observation::Unlistable(namespace) => {
+                let before = self.synced();
+                self.unlistable.insert(namespace);
+                self.heard(before);
             }
         }
-        if self.synced {
-            self.hub.book.publish_candidates(self.catalog.candidates());
+    }
+
+    fn heard(&mut self, synced_before: bool) {
+        if self.synced() && !synced_before {
+            self.publish_trust();
         }
+        self.publish_candidates();
     }
 
     /// What agents did since the last look.
@@ -211,24 +264,34 @@ impl Controller {
         let dirty = self.hub.roster.take_dirty();
         self.dirty.extend(dirty.profiles);
         self.agents.extend(dirty.agents);
+        self.forgotten.extend(dirty.forgotten);
     }
 
-    fn want(&mut self) {
-        let mut wanted = self.catalog.wanted();
-        wanted.insert(self.setup.serving.clone());
-        wanted.extend(
+    /// Says what is to be watched. What is wanted anew gets a new ticket, and
+    /// is unknown until it is told under that.
+    pub(super) fn want(&mut self) {
+        let mut names = self.catalog.wanted();
+        names.insert(self.setup.serving.clone());
+        names.extend(
             self.setup
                 .authenticators
                 .iter()
                 .map(|source| source.object.clone()),
         );
-        self.catalog.retain(&wanted);
-        self.port.wanted.send_if_modified(|known| {
-            let differs = *known != wanted;
-            if differs {
-                *known = wanted;
-            }
-            differs
-        });
+        if names.iter().eq(self.wanted.keys()) {
+            return;
+        }
+        let before = std::mem::take(&mut self.wanted);
+        for name in names {
+            let ticket = before.get(&name).copied().unwrap_or_else(|| {
+                self.next_ticket += 1;
+                self.next_ticket
+            });
+            self.wanted.insert(name, ticket);
+        }
+        let wanted = &self.wanted;
+        self.catalog
+            .retain(|name| wanted.contains_key(name) && before.contains_key(name));
+        self.port.wanted.send_replace(self.wanted.clone());
     }
 }

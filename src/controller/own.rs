@@ -5,9 +5,9 @@ use std::{sync::Arc, time::Duration};
 
 use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::{
-    catalog::{AuthenticatorSource, authenticator},
+    catalog::{AuthenticatorSource, Built, authenticator},
     fleet::AgentRecord,
-    identity::Trust,
+    identity::{Authenticator, Trust},
     offer::{Object, Observed, Revision, Serving, hold_back},
 };
 use rustls::sign::CertifiedKey;
@@ -84,6 +84,10 @@ impl Controller {
     /// to run a revision could not come back to it.
     pub(super) fn change_serving(&mut self) {
         let now = self.hub.clock.now();
+        if self.serving.is_some() && self.next_serving.is_some() && !self.catalog.is_settled() {
+            // Nobody can say yet what agents run.
+            return;
+        }
         let held = self.next_serving.as_ref().and_then(|next| {
             let running = self.running();
             let running = running.iter().map(|revision| &**revision);
@@ -111,7 +115,7 @@ impl Controller {
         tracing::info!(object = %self.setup.serving, "serving certificate in use");
         self.serving = Some(next.serving);
         self.hub.serving.send_replace(Some(next.key));
-        self.ready.send_replace(self.synced);
+        self.ready.send_replace(self.synced());
         self.catalog.touch_all(now);
     }
 
@@ -153,21 +157,38 @@ impl Controller {
     /// Builds trust anew from objects and ledger.
     pub(super) fn publish_trust(&mut self) {
         let now = self.hub.clock.now();
-        let build = |source: &AuthenticatorSource| {
+        let look = |source: &AuthenticatorSource| {
             let observed = self.catalog.object(&source.object);
-            let (authenticator, problem) = authenticator(source, observed, now);
-            if let Some(problem) = problem {
-                tracing::warn!(
-                    authenticator = source.name,
-                    problem,
-                    "authenticator is impaired"
-                );
-            }
-            authenticator
+            let (built, problem) = match authenticator(source, observed, now) {
+                Built::Usable(authenticator, problem) => (Some(authenticator), problem),
+                Built::Unknown(problem) => (None, problem),
+            };
+            (source.name.clone(), built, problem)
         };
-        let authenticators = self.setup.authenticators.iter().map(build).collect();
+        let built: Vec<_> = self.setup.authenticators.iter().map(look).collect();
+        let mut authenticators = Vec::new();
+        for (name, built, problem) in built {
+            let said = self.impaired.get(&name) == problem.as_ref();
+            match problem {
+                Some(problem) if !said => {
+                    tracing::warn!(
+                        authenticator = name,
+                        problem,
+                        "an authenticator is impaired; what it knew before stays"
+                    );
+                    self.impaired.insert(name.clone(), problem);
+                }
+                Some(_) => {}
+                None => drop(self.impaired.remove(&name)),
+            }
+            if let Some(built) = built {
+                self.authenticators.insert(name.clone(), built);
+            }
+            let known = self.authenticators.get(&name).cloned();
+            authenticators.push(known.unwrap_or(Authenticator::Unknown { name }));
+        }
         self.trust = Arc::new(Trust::new(authenticators, self.keys.clone(), &self.ledger));
-        if self.synced {
+        if self.synced() {
             self.hub.trust.send_replace(Some(Arc::clone(&self.trust)));
             self.ready.send_replace(self.serving.is_some());
         }

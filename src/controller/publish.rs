@@ -1,94 +1,192 @@
 //! Observation → draft → ledger → hub. Nothing is published before its ledger
-//! entry is stored.
+//! entry is stored; nobody waits for the entry of another profile.
 
 use std::{sync::Arc, time::Duration};
 
-use opamp_operator_api::ProfileKey;
+use jiff::Timestamp;
+use opamp_operator_api::{ConditionType, ProfileKey, Reason, v1alpha1::OpAMPConnectionProfileSpec};
 use opamp_operator_core::{
-    catalog::Target,
+    catalog::{Settled, Target},
     identity::LedgerEntry,
-    offer::{Context, Draft, Revision},
+    offer::{Context, Draft, Refusal, Revision},
     rollout::plan,
 };
 use tokio::{sync::oneshot, time::timeout};
 
 use super::Controller;
-use crate::backend::Report;
+use crate::{
+    backend::{Report, StoreError},
+    hub::Unknown,
+};
 
-/// How long storing a ledger entry may take before it is tried again.
-const LEDGER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long storing a ledger entry may take before it is tried again: longer
+/// than a backend takes to give up.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(60);
 /// When it is tried again.
 const LEDGER_RETRY: Duration = Duration::from_secs(5);
+
+/// Settings whose ledger entry is on its way.
+pub(super) struct Storing {
+    draft: Draft,
+    spec: Arc<OpAMPConnectionProfileSpec>,
+}
+
+/// What became of a ledger entry.
+pub(super) type Stored = (ProfileKey, Result<LedgerEntry, StoreError>);
 
 impl Controller {
     pub(super) async fn publish(&mut self) {
         let now = self.hub.clock.now();
-        for key in self.catalog.due(now) {
+        let due = self.catalog.due(now);
+        for key in &due {
             let context = Context {
                 advertised_url: &self.setup.advertised_url,
+                path: &self.setup.path,
                 serving: self.serving.as_ref(),
                 trust: &self.trust,
                 keys: &self.keys,
             };
-            let draft = self.catalog.settle(&key, &context, now);
-            if let Some(draft) = draft {
-                self.adopt(&key, *draft).await;
+            match self.catalog.settle(key, &context, now) {
+                Settled::Gone => self.forget_profile(key),
+                Settled::Unchanged => {}
+                Settled::Draft(draft, spec) => self.record(key, *draft, spec).await,
             }
-            self.dirty.insert(key);
+            self.dirty.insert(key.clone());
+        }
+        if !due.is_empty() {
+            self.publish_candidates();
         }
         let planned = self.replan.iter().filter(|(_, at)| **at <= now.uptime);
         let planned: Vec<_> = planned.map(|(key, _)| key.clone()).collect();
         self.dirty.extend(planned);
     }
 
-    /// Numbers a draft, stores its ledger entry and puts it in force. If it
-    /// cannot be stored the last revision stays, and all is tried again.
-    async fn adopt(&mut self, key: &ProfileKey, draft: Draft) {
-        let now = self.hub.clock.now();
-        let newest = self.ledger.newest(key).cloned();
-        let known = newest.as_ref().filter(|entry| entry.marker == draft.marker);
-        let (number, started) = if let Some(entry) = known {
-            (entry.number, entry.published)
-        } else {
-            let number = newest.as_ref().map_or(1, |entry| entry.number + 1);
-            let mut entries = vec![draft.ledger_entry(number, now.wall)];
-            entries.extend(newest.map(|entry| LedgerEntry {
-                superseded: Some(now.wall),
-                ..entry
-            }));
-            for entry in entries {
-                if let Err(error) = self.store(entry).await {
-                    tracing::error!(profile = %key, error, "the ledger cannot be written; nothing is offered before it can");
-                    self.catalog.retry(key, now.uptime + LEDGER_RETRY);
-                    return;
-                }
-            }
-            (number, now.wall)
-        };
-        tracing::info!(profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.trust.endpoint, "revision in force");
-        self.catalog
-            .adopt(Arc::new(Revision::new(draft, number)), started);
-        // Its credentials are recognised before anybody can hold them.
-        self.publish_trust();
-        let over = self.ledger.prune(now.wall);
-        if !over.is_empty() {
-            self.send(Report::Forget(over)).await;
-        }
-        self.publish_target(key);
+    fn forget_profile(&mut self, key: &ProfileKey) {
+        self.hub.book.publish_target(key, None);
+        self.rollouts.remove(key);
+        self.replan.remove(key);
+        self.storing.remove(key);
+        self.want();
     }
 
-    async fn store(&mut self, entry: LedgerEntry) -> Result<(), String> {
-        let (done, stored) = oneshot::channel();
-        self.send(Report::Ledger(Box::new(entry.clone()), done))
-            .await;
-        match timeout(LEDGER_TIMEOUT, stored).await {
-            Ok(Ok(Ok(()))) => {
-                self.ledger.put(entry);
-                Ok(())
-            }
-            Ok(Ok(Err(error))) => Err(error),
-            _ => Err("no answer in time".into()),
+    /// Numbers a draft and has its ledger entry stored, unless the ledger knows
+    /// these settings as the newest.
+    async fn record(
+        &mut self,
+        key: &ProfileKey,
+        draft: Draft,
+        spec: Arc<OpAMPConnectionProfileSpec>,
+    ) {
+        let now = self.hub.clock.now();
+        if let Some(remedy) = self.key_lost.clone() {
+            self.refuse(key, Reason::HashKeyLost, remedy);
+            return;
         }
+        let newest = self.ledger.newest(key);
+        let known = newest.filter(|entry| entry.marker == draft.marker);
+        if let Some((number, published)) = known.map(|entry| (entry.number, entry.published)) {
+            self.adopt(key, draft, spec, number, published);
+            return;
+        }
+        if self.storing.contains_key(key) {
+            self.catalog.retry(key, now.uptime + LEDGER_RETRY);
+            return;
+        }
+        let number = newest.map_or(1, |entry| entry.number + 1);
+        let entry = draft.ledger_entry(number, now.wall);
+        self.storing.insert(key.clone(), Storing { draft, spec });
+        let (done, stored) = oneshot::channel();
+        self.send(Report::Ledger(Box::new(entry), done)).await;
+        let (results, key) = (self.stored.0.clone(), key.clone());
+        tokio::spawn(async move {
+            let stored = match timeout(LEDGER_TIMEOUT, stored).await {
+                Ok(Ok(stored)) => stored,
+                _ => Err(StoreError::Failed("no answer in time".into())),
+            };
+            // Fails only when the controller is gone.
+            let _ = results.send((key, stored)).await;
+        });
+    }
+
+    /// Goes on with a draft whose entry is stored. If it is not, the last
+    /// revision stays, a condition says why, and all is tried again.
+    pub(super) fn stored(&mut self, (key, stored): Stored) {
+        let now = self.hub.clock.now();
+        let storing = self.storing.remove(&key);
+        match stored {
+            Ok(entry) => {
+                let (number, published) = (entry.number, entry.published);
+                self.ledger.put(entry);
+                if let Some(Storing { draft, spec }) = storing {
+                    self.adopt(&key, draft, spec, number, published);
+                }
+            }
+            Err(StoreError::Taken(entry)) => {
+                tracing::warn!(profile = %key, revision = entry.number, "this revision was numbered by somebody else: is there a second operator?");
+                self.ledger.put(*entry);
+                self.publish_trust();
+                self.catalog.retry(&key, now.uptime);
+            }
+            Err(StoreError::Failed(error)) => {
+                let message = format!(
+                    "the ledger cannot be written ({error}): new settings wait until it can"
+                );
+                tracing::error!(profile = %key, message);
+                self.refuse(&key, Reason::LedgerUnavailable, message);
+                self.catalog.retry(&key, now.uptime + LEDGER_RETRY);
+            }
+        }
+        self.dirty.insert(key);
+    }
+
+    fn refuse(&mut self, key: &ProfileKey, reason: Reason, message: String) {
+        let refusal = Refusal {
+            condition: ConditionType::Accepted,
+            reason,
+            message,
+        };
+        self.catalog.refuse(key, refusal);
+    }
+
+    /// Puts a revision in force.
+    fn adopt(
+        &mut self,
+        key: &ProfileKey,
+        draft: Draft,
+        spec: Arc<OpAMPConnectionProfileSpec>,
+        number: u64,
+        published: Timestamp,
+    ) {
+        tracing::info!(profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.trust.endpoint, "revision in force");
+        let opened = self.rollouts.get(key).is_some_and(|rollout| rollout.opened);
+        let revision = Arc::new(Revision::new(draft, number));
+        self.catalog.adopt(revision, spec, published, opened);
+        let over = self.ledger.prune(self.hub.clock.now().wall);
+        // Its credentials are recognised before anybody can hold them.
+        self.publish_trust();
+        self.publish_target(key);
+        self.publish_candidates();
+        if !over.is_empty()
+            && let Err(error) = self.port.reports.try_send(Report::Forget(over))
+        {
+            // They are found again after the next start.
+            tracing::debug!(%error, "old ledger entries stay for now");
+        }
+    }
+
+    /// Tells agents which profiles they may choose from.
+    pub(super) fn publish_candidates(&self) {
+        if !self.synced() {
+            return;
+        }
+        let published = |key: &ProfileKey| self.ledger.newest(key).is_some();
+        let admin = &self.setup.settings.admin_namespaces;
+        let unknown = Unknown {
+            namespaces: self.unlisted.clone(),
+            admin: !self.unlisted.is_disjoint(admin),
+        };
+        let all = self.catalog.candidates(published);
+        self.hub.book.publish_candidates(all, unknown);
     }
 
     /// Plans how far the revision may go, and tells the agents.
@@ -97,7 +195,7 @@ impl Controller {
         let Some(state) = self.catalog.get(key) else {
             return;
         };
-        let Some(current) = state.current.clone() else {
+        let Some((current, spec)) = state.current.clone().zip(state.in_force.clone()) else {
             return;
         };
         let agents = self.hub.roster.records(key);
@@ -116,11 +214,13 @@ impl Controller {
         if rollout.halted && !before.halted {
             tracing::warn!(profile = %key, revision = current.number(), "halted: the first agent brought no evidence in time");
         }
+        let newest = state.spec().unwrap_or(&spec);
         let target = Target {
             current,
             previous: state.previous.clone(),
             bound: rollout.bound(),
-            paused: state.spec().is_some_and(|spec| spec.paused),
+            paused: newest.paused,
+            selector: Arc::new(spec.agent_selector.clone()),
         };
         self.rollouts.insert(key.clone(), rollout);
         self.hub.book.publish_target(key, Some(target));

@@ -29,6 +29,10 @@ impl Controller {
         }
         self.reported
             .retain(|_, last| *last + BETWEEN_REPORTS > now.uptime);
+        let forgotten = std::mem::take(&mut self.forgotten);
+        if !forgotten.is_empty() {
+            self.send(Report::ForgetAgents(forgotten)).await;
+        }
         for (uid, namespace) in std::mem::take(&mut self.agents) {
             if let Some(record) = self.hub.roster.record(uid, &namespace) {
                 self.send(Report::Agent(Box::new(record))).await;

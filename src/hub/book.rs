@@ -2,7 +2,10 @@
 //! per profile for its target, since the two change at different rates. An
 //! agent waits for its own only.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use opamp_operator_api::ProfileKey;
 use opamp_operator_core::catalog::{Candidate, Candidates, Target, candidates};
@@ -15,10 +18,27 @@ type Watched<T> = watch::Sender<Option<Arc<T>>>;
 #[derive(Debug, Default)]
 pub struct OfferBook(Mutex<Pages>);
 
+/// Where the profiles are not known: an agent that could have one of these is
+/// given none to choose from.
+#[derive(Debug, Default)]
+pub struct Unknown {
+    /// Their namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// An admin namespace is among them, whose profiles may select any agent.
+    pub admin: bool,
+}
+
+impl Unknown {
+    fn knows(&self, namespace: &str) -> bool {
+        !self.admin && !self.namespaces.contains(namespace)
+    }
+}
+
 #[derive(Debug, Default)]
 struct Pages {
     /// None before the first sync.
     all: Option<Vec<Candidate>>,
+    unknown: Unknown,
     candidates: HashMap<String, Watched<Candidates>>,
     targets: HashMap<ProfileKey, Watched<Target>>,
 }
@@ -31,9 +51,9 @@ impl OfferBook {
         if let Some(known) = pages.candidates.get(namespace) {
             return known.subscribe();
         }
-        let now = pages
-            .all
-            .as_ref()
+        let all = pages.all.as_ref();
+        let now = all
+            .filter(|_| pages.unknown.knows(namespace))
             .map(|all| Arc::new(candidates(namespace, all.iter())));
         let sender = watch::Sender::new(now);
         let receiver = sender.subscribe();
@@ -53,19 +73,21 @@ impl OfferBook {
     }
 
     /// Replaces all candidates; wakes only the namespaces for which they differ.
-    pub fn publish_candidates(&self, all: Vec<Candidate>) {
+    pub fn publish_candidates(&self, all: Vec<Candidate>, unknown: Unknown) {
         let mut pages = self.0.lock();
         for (namespace, sender) in &pages.candidates {
-            let next = candidates(namespace, all.iter());
-            sender.send_if_modified(|known| {
-                let differs = known.as_deref() != Some(&next);
+            let knows = unknown.knows(namespace);
+            let next = knows.then(|| candidates(namespace, all.iter()));
+            sender.send_if_modified(|now| {
+                let differs = now.as_deref() != next.as_ref();
                 if differs {
-                    *known = Some(Arc::new(next));
+                    *now = next.map(Arc::new);
                 }
                 differs
             });
         }
         pages.all = Some(all);
+        pages.unknown = unknown;
         // Nobody listens and nothing is lost: it is computed anew when asked.
         pages
             .candidates

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
-pub use book::OfferBook;
+pub use book::{OfferBook, Unknown};
 pub use roster::{Dirty, Roster, SharedAgent};
 
 /// The only clock of the process.

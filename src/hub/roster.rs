@@ -28,6 +28,8 @@ pub struct Dirty {
     pub profiles: BTreeSet<ProfileKey>,
     /// Agents that changed.
     pub agents: BTreeSet<(InstanceUid, String)>,
+    /// Agents that were forgotten.
+    pub forgotten: Vec<(String, InstanceUid)>,
 }
 
 /// See the module.
@@ -95,7 +97,11 @@ impl Roster {
             .map(|r| r.profile.namespace.as_str());
         let namespace = primary.or(recognised)?;
         if total >= self.max_agents {
-            return None;
+            let forgotten = make_room(&mut agents);
+            if forgotten.is_empty() {
+                return None;
+            }
+            self.dirty.lock().forgotten.extend(forgotten);
         }
         let agent = Arc::new(Mutex::new(Agent::new(uid, namespace, now)));
         agents.entry(uid).or_default().push(Arc::clone(&agent));
@@ -193,6 +199,34 @@ impl Roster {
     fn all(&self) -> Vec<SharedAgent> {
         self.agents.lock().values().flatten().cloned().collect()
     }
+}
+
+/// Forgets some agents that were away longest, of those that nothing was ever
+/// offered to: whoever can connect could fill the roster with them. Returns who
+/// they were.
+fn make_room(agents: &mut HashMap<InstanceUid, Vec<SharedAgent>>) -> Vec<(String, InstanceUid)> {
+    let idle = |agent: &SharedAgent| {
+        let agent = agent.lock();
+        (agent.links().is_empty() && agent.was_never_offered()).then(|| agent.last_contact())
+    };
+    let mut oldest: Vec<_> = agents
+        .iter()
+        .filter_map(|(uid, agents)| {
+            // Of several under one UID all must be idle.
+            let times: Option<Vec<_>> = agents.iter().map(idle).collect();
+            Some((times?.into_iter().max()?, *uid))
+        })
+        .collect();
+    oldest.sort_unstable();
+    // Several at once, so that the search is not made for every newcomer.
+    oldest.truncate((oldest.len() / 64).max(1));
+    let mut forgotten = Vec::new();
+    for (_, uid) in oldest {
+        for agent in agents.remove(&uid).unwrap_or_default() {
+            forgotten.push((agent.lock().namespace().to_owned(), uid));
+        }
+    }
+    forgotten
 }
 
 /// One line per change of state.

@@ -76,9 +76,28 @@ impl Judge {
     ///
     /// Every refusal that was found, at least one. Rules between fields are
     /// looked at only when the fields have the right form.
-    pub fn read(&self, mut value: Value) -> Result<OpAMPConnectionProfile, Vec<Refusal>> {
+    pub fn read(&self, value: Value) -> Result<OpAMPConnectionProfile, Vec<Refusal>> {
         let mut refusals = envelope::check(&value);
         self.structure.unknown_fields(&value, &mut refusals);
+        self.judge(value, refusals)
+    }
+
+    /// As [`Self::read`], for a profile that an API server has admitted:
+    /// perhaps by a newer definition than ours, whose further fields are left
+    /// out as the API server itself would leave them out.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_stored(&self, value: Value) -> Result<OpAMPConnectionProfile, Vec<Refusal>> {
+        self.judge(value, Vec::new())
+    }
+
+    fn judge(
+        &self,
+        mut value: Value,
+        mut refusals: Vec<Refusal>,
+    ) -> Result<OpAMPConnectionProfile, Vec<Refusal>> {
         if let Some(object) = value.as_object_mut() {
             object.remove("status");
         }

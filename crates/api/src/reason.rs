@@ -105,6 +105,8 @@ words! {
         Accepted,
         /// All is well.
         AsExpected,
+        /// What is offered cannot be recorded, so nothing new is offered.
+        LedgerUnavailable,
         /// The key behind markers is gone while revisions exist.
         HashKeyLost,
         /// Agents reported that the settings do not work for them.

@@ -4,6 +4,10 @@
 mod common;
 
 #[cfg(test)]
+#[path = "laws/catalog.rs"]
+mod catalog;
+
+#[cfg(test)]
 #[path = "laws/fleet.rs"]
 mod fleet;
 

@@ -1,10 +1,7 @@
 //! What outlives the process: the key behind markers and digests in a Secret,
 //! the ledger as one `ControllerRevision` per published revision.
 
-use std::collections::BTreeMap;
-
 use futures::StreamExt as _;
-use jiff::Timestamp;
 use k8s_openapi::{
     ByteString,
     api::{apps::v1::ControllerRevision, core::v1::Secret},
@@ -12,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client, ResourceExt as _,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, PostParams},
     runtime::{WatchStreamExt as _, watcher::watch_object},
 };
 use opamp_operator_api::ProfileKey;
@@ -20,15 +17,15 @@ use opamp_operator_core::identity::{KeyRing, LedgerEntry};
 use sha2::{Digest as _, Sha256};
 
 use super::{FIELD_MANAGER, fault::within};
+use crate::backend::{Memory, StoreError};
 
 /// The Secret with the keys: hexadecimal, one a line, the first signs.
 const KEY_SECRET: &str = "opamp-operator-hash-key";
 const KEYS: &str = "keys";
+const KEY_WORDS: &str = "Secret opamp-operator-hash-key";
 /// Tells ledger entries from the revisions of Deployments.
 const LEDGER_LABEL: &str = "opamp-operator.dev/ledger";
 const PROFILE_ANNOTATION: &str = "opamp-operator.dev/profile";
-/// The data of a `ControllerRevision` cannot change, so this stands beside it.
-const SUPERSEDED_ANNOTATION: &str = "opamp-operator.dev/superseded";
 /// Entries fetched at a time.
 const PAGE: u32 = 500;
 
@@ -44,28 +41,6 @@ pub enum MemoryError {
         namespace: String,
         /// As the API says.
         problem: String,
-    },
-    /// An object is not what we wrote.
-    #[error("{what} {name} in namespace {namespace} is not readable: restore it, or delete it")]
-    Broken {
-        /// Its kind.
-        what: &'static str,
-        /// Which.
-        name: String,
-        /// Where.
-        namespace: String,
-    },
-    /// `HashKeyLost`.
-    #[error(
-        "HashKeyLost: Secret {KEY_SECRET} is missing in namespace {namespace} while {entries} revisions are in the \
-         ledger; nothing is offered. Restore the Secret from a backup, or confirm that every agent may be offered \
-         its settings again: kubectl delete controllerrevisions -n {namespace} -l {LEDGER_LABEL}=true"
-    )]
-    KeyLost {
-        /// Where.
-        namespace: String,
-        /// How many entries there are.
-        entries: usize,
     },
     /// The system gives no randomness.
     #[error("the system gives no random numbers for the key")]
@@ -89,9 +64,40 @@ impl Store {
     }
 
     /// The key and the ledger; a new key where there is neither.
-    pub(super) async fn load(&self) -> Result<(KeyRing, Vec<LedgerEntry>), MemoryError> {
+    pub(super) async fn load(&self) -> Result<Memory, MemoryError> {
         let ledger = self.ledger().await?;
-        Ok((self.keys(ledger.len()).await?, ledger))
+        let stored = self.keys().await?;
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(|_| MemoryError::Random)?;
+        let fresh = || KeyRing::new(vec![key]).ok_or(MemoryError::Random);
+        let (keys, key_lost) = match stored {
+            Some(keys) => (keys, None),
+            None if ledger.is_empty() => {
+                let keys = fresh()?;
+                let created = within(self.secrets.create(&manager(), &key_secret(&keys))).await;
+                created.map_err(|(_, problem)| self.fault(KEY_WORDS, problem))?;
+                (keys, None)
+            }
+            // With a key of this process alone nobody is recognised, and nothing
+            // may be offered: every agent would be offered what it has.
+            None => (fresh()?, Some(self.key_lost(ledger.len()))),
+        };
+        Ok(Memory {
+            keys,
+            key_lost,
+            ledger,
+            agents: Vec::new(),
+        })
+    }
+
+    fn key_lost(&self, entries: usize) -> String {
+        let namespace = &self.namespace;
+        format!(
+            "Secret {KEY_SECRET} in namespace {namespace} is missing or unreadable while {entries} revisions are in \
+             the ledger; nothing is offered. Restore the Secret from a backup and restart the operator; or let every \
+             agent be offered its settings again: `kubectl delete controllerrevisions -n {namespace} \
+             -l {LEDGER_LABEL}=true`, `kubectl delete secret -n {namespace} {KEY_SECRET}`, and restart"
+        )
     }
 
     async fn ledger(&self) -> Result<Vec<LedgerEntry>, MemoryError> {
@@ -103,11 +109,16 @@ impl Store {
             let page = within(self.revisions.list(&how)).await;
             let page = page.map_err(|(_, problem)| self.fault("ControllerRevisions", problem))?;
             for revision in &page.items {
-                let entry = read(revision).ok_or_else(|| MemoryError::Broken {
-                    what: "ControllerRevision",
-                    name: revision.name_any(),
-                    namespace: self.namespace.clone(),
-                })?;
+                // One that cannot be read costs its own agents their recognition,
+                // and nobody else anything.
+                let Some(entry) = read(revision) else {
+                    let name = revision.name_any();
+                    tracing::error!(
+                        name,
+                        "a ledger entry cannot be read: restore the ControllerRevision"
+                    );
+                    continue;
+                };
                 entries.push(entry);
             }
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -117,31 +128,11 @@ impl Store {
         }
     }
 
-    async fn keys(&self, entries: usize) -> Result<KeyRing, MemoryError> {
+    async fn keys(&self) -> Result<Option<KeyRing>, MemoryError> {
         let found = within(self.secrets.get_opt(KEY_SECRET)).await;
-        let found =
-            found.map_err(|(_, problem)| self.fault("Secret opamp-operator-hash-key", problem))?;
-        let broken = || MemoryError::Broken {
-            what: "Secret",
-            name: KEY_SECRET.into(),
-            namespace: self.namespace.clone(),
-        };
-        if let Some(secret) = found {
-            let data = secret.data.and_then(|mut data| data.remove(KEYS));
-            return data.and_then(|data| parse_keys(&data.0)).ok_or_else(broken);
-        }
-        if entries > 0 {
-            return Err(MemoryError::KeyLost {
-                namespace: self.namespace.clone(),
-                entries,
-            });
-        }
-        let mut key = [0; 32];
-        getrandom::fill(&mut key).map_err(|_| MemoryError::Random)?;
-        let keys = KeyRing::new(vec![key]).ok_or_else(broken)?;
-        let created = within(self.secrets.create(&manager(), &key_secret(&keys))).await;
-        created.map_err(|(_, problem)| self.fault("Secret opamp-operator-hash-key", problem))?;
-        Ok(keys)
+        let found = found.map_err(|(_, problem)| self.fault(KEY_WORDS, problem))?;
+        let data = found.and_then(|secret| secret.data?.remove(KEYS));
+        Ok(data.and_then(|data| parse_keys(&data.0)))
     }
 
     /// Makes the key's Secret anew when somebody deletes it: without it no
@@ -163,35 +154,27 @@ impl Store {
         }
     }
 
-    /// Stores an entry. The data of a stored one never changes; when it was
-    /// superseded may be added.
-    pub(super) async fn put(&self, entry: &LedgerEntry) -> Result<(), String> {
-        let revision = write(entry).ok_or("the entry cannot be written as JSON")?;
+    /// Stores an entry; returns it as it is stored. An answer that was lost on
+    /// the way is made good: the same entry may be stored twice.
+    pub(super) async fn put(&self, entry: &LedgerEntry) -> Result<LedgerEntry, StoreError> {
+        let unwritable = || StoreError::Failed("the entry cannot be written as JSON".into());
+        let revision = write(entry).ok_or_else(unwritable)?;
         let name = revision.name_any();
         match within(self.revisions.create(&manager(), &revision)).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(entry.clone()),
             Err((Some(409), _)) => {}
-            Err((_, problem)) => return Err(problem),
+            Err((_, problem)) => return Err(StoreError::Failed(problem)),
         }
         let stored = within(self.revisions.get(&name)).await;
-        let stored = stored.map_err(|(_, problem)| problem)?;
-        let same = |stored: LedgerEntry| LedgerEntry {
-            superseded: None,
-            ..stored
-        };
-        if read(&stored).map(same) != Some(same(entry.clone())) {
-            return Err(format!(
-                "ControllerRevision {name} holds another revision: does a second operator write this ledger?"
-            ));
+        let stored = stored.map_err(|(_, problem)| StoreError::Failed(problem))?;
+        let unreadable =
+            || StoreError::Failed(format!("ControllerRevision {name} is not readable"));
+        let stored = read(&stored).ok_or_else(unreadable)?;
+        if stored.is_same(entry) {
+            Ok(stored)
+        } else {
+            Err(StoreError::Taken(Box::new(stored)))
         }
-        let annotations = revision.metadata.annotations;
-        let patch = Patch::Merge(serde_json::json!({"metadata": {"annotations": annotations}}));
-        let how = PatchParams::default();
-        let patched = self.revisions.patch(&name, &how, &patch);
-        within(patched)
-            .await
-            .map(drop)
-            .map_err(|(_, problem)| problem)
     }
 
     /// Deletes entries that nobody needs, in the background.
@@ -254,31 +237,19 @@ fn name(profile: &ProfileKey, number: u64) -> String {
 }
 
 fn write(entry: &LedgerEntry) -> Option<ControllerRevision> {
-    let mut annotations =
-        BTreeMap::from([(PROFILE_ANNOTATION.to_owned(), entry.profile.to_string())]);
-    if let Some(superseded) = entry.superseded {
-        annotations.insert(SUPERSEDED_ANNOTATION.to_owned(), superseded.to_string());
-    }
-    let data = LedgerEntry {
-        superseded: None,
-        ..entry.clone()
-    };
+    let annotations = [(PROFILE_ANNOTATION.to_owned(), entry.profile.to_string())];
     Some(ControllerRevision {
         metadata: ObjectMeta {
             name: Some(name(&entry.profile, entry.number)),
             labels: Some([(LEDGER_LABEL.to_owned(), "true".to_owned())].into()),
-            annotations: Some(annotations),
+            annotations: Some(annotations.into()),
             ..ObjectMeta::default()
         },
-        data: Some(RawExtension(serde_json::to_value(data).ok()?)),
+        data: Some(RawExtension(serde_json::to_value(entry).ok()?)),
         revision: i64::try_from(entry.number).ok()?,
     })
 }
 
 fn read(revision: &ControllerRevision) -> Option<LedgerEntry> {
-    let mut entry: LedgerEntry = serde_json::from_value(revision.data.as_ref()?.0.clone()).ok()?;
-    if let Some(superseded) = revision.annotations().get(SUPERSEDED_ANNOTATION) {
-        entry.superseded = Some(superseded.parse::<Timestamp>().ok()?);
-    }
-    Some(entry)
+    serde_json::from_value(revision.data.as_ref()?.0.clone()).ok()
 }

@@ -28,13 +28,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Memory, Observation, Plug, Report};
+use super::{Memory, Observation, Plug, Report, Ticket, Wanted};
 use crate::judge::Judge;
 
 pub use memory::MemoryError;
 
 /// Who writes: the field manager of everything that is applied.
 const FIELD_MANAGER: &str = "opamp-operator";
+/// Most objects that are watched one by one.
+const MAX_WATCHES: usize = 500;
+/// A silent connection to the API is given up after this: longer than a watch
+/// is silent by agreement (290 s).
+const READ_TIMEOUT: Duration = Duration::from_secs(330);
 /// How long any single write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -52,6 +57,9 @@ pub enum ClusterError {
     /// It does not answer.
     #[error("the Kubernetes API does not answer: {0}")]
     Api(String),
+    /// What an earlier process left cannot be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
 }
 
 /// The backend.
@@ -80,7 +88,8 @@ impl Cluster {
         namespaces: BTreeSet<String>,
         homes: BTreeSet<String>,
     ) -> Result<Self, ClusterError> {
-        let config = kube::Config::infer().await.map_err(ClusterError::Config)?;
+        let mut config = kube::Config::infer().await.map_err(ClusterError::Config)?;
+        config.read_timeout = Some(READ_TIMEOUT);
         let client =
             Client::try_from(config).map_err(|error| ClusterError::Client(fault::words(&error)))?;
         let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
@@ -108,38 +117,33 @@ impl Cluster {
     /// What an earlier process left; a new key where nothing was left.
     ///
     /// # Errors
-    /// If it cannot be read, or the key is gone while revisions exist.
-    pub async fn load(&mut self) -> Result<Memory, MemoryError> {
+    /// If it cannot be read.
+    pub async fn load(&mut self) -> Result<Memory, ClusterError> {
         let store = memory::Store::new(self.client.clone(), &self.namespace);
-        let (keys, ledger) = store.load().await?;
+        let stored = store.load().await?;
         let mut agents = Vec::new();
         for namespace in &self.homes {
             agents.extend(self.agents.load(namespace).await?);
         }
-        self.keys = Some(keys.clone());
-        Ok(Memory {
-            keys,
-            ledger,
-            agents,
-        })
+        if stored.key_lost.is_none() {
+            self.keys = Some(stored.keys.clone());
+        }
+        Ok(Memory { agents, ..stored })
     }
 
     /// Watches and writes until `closing` is cancelled and all reports are
     /// written.
     pub async fn run(self, mut plug: Plug, closing: CancellationToken) {
-        let mut watches = JoinSet::new();
-        let mut synced = Vec::new();
+        let (mut watches, mut storing) = (JoinSet::new(), JoinSet::new());
         for namespace in &self.namespaces {
-            let (watch, first) = profiles::Watch::new(
+            let watch = profiles::Watch::new(
                 self.client.clone(),
                 namespace,
                 Arc::clone(&self.judge),
                 plug.observations.clone(),
             );
-            synced.push(first);
             watches.spawn(watch.run());
         }
-        watches.spawn(announce(synced, plug.observations.clone()));
         let store = memory::Store::new(self.client.clone(), &self.namespace);
         watches.spawn(store.clone().keep(self.keys.clone()));
         let statuses = Arc::new(statuses::Statuses::new(self.client.clone()));
@@ -151,29 +155,31 @@ impl Cluster {
         let mut wants = true;
         loop {
             tokio::select! {
-                            changed = plug.wanted.changed(), if wants && !closing.is_cancelled() => {
-                                wants = changed.is_ok();
-                                let wanted = plug.wanted.borrow_and_update().clone();
-                                self.follow(wanted, &mut followed, &mut watches, &plug.observations);
-                            }
-                            report = plug.reports.recv() => match report {
-                                Some(Report::Profile { key, uid, status, events, .. }) => {
-                                    statuses.put(key, statuses::Job { uid, status, events });
-                                }
-                                Some(Report::Ledger(entry, stored)) => {
-                                    let result = store.put(&entry).await;
-                                    let _ = stored.send(result);
-                                }
-                                Some(Report::Forget(entries)) => store.forget(entries),
-                                Some(Report::Agent(record)) => self.agents.put(record),
-                                Some(Report::ForgetAgents(agents)) => {
-                                    for key in agents {
-             self.agents.delete(key);
+                changed = plug.wanted.changed(), if wants && !closing.is_cancelled() => {
+                    wants = changed.is_ok();
+                    let wanted = plug.wanted.borrow_and_update().clone();
+                    self.follow(wanted, &mut followed, &mut watches, &plug.observations);
+                }
+                Some(ended) = watches.join_next() => {
+                    // A watch only ends when it is told to, or by a fault of ours:
+                    // then the process must not go on without it.
+                    if ended.is_err_and(|error| error.is_panic()) {
+                        tracing::error!("a watch failed");
+                        break;
+                    }
+                }
+                Some(_) = storing.join_next() => {}
+                report = plug.reports.recv() => match report {
+                    Some(Report::Ledger(entry, stored)) => {
+                        let store = store.clone();
+                        storing.spawn(async move {
+                            let _ = stored.send(store.put(&entry).await);
+                        });
+                    }
+                    Some(report) => self.write(report, &statuses, &store),
+                    None => break,
+                },
             }
-                                }
-                                None => break,
-                            },
-                        }
         }
         watches.abort_all();
         statuses.close();
@@ -181,42 +187,62 @@ impl Cluster {
         let _ = writer.await;
     }
 
+    /// Has a report written behind the caller's back.
+    fn write(&self, report: Report, statuses: &statuses::Statuses, store: &memory::Store) {
+        match report {
+            Report::Profile {
+                key,
+                uid,
+                status,
+                events,
+                ..
+            } => {
+                let job = statuses::Job {
+                    uid,
+                    status,
+                    events,
+                };
+                statuses.put(key, job);
+            }
+            Report::Agent(record) => self.agents.put(record),
+            Report::ForgetAgents(agents) => {
+                for key in agents {
+                    self.agents.delete(key);
+                }
+            }
+            Report::Forget(entries) => store.forget(entries),
+            // Answered, so taken apart by the caller.
+            Report::Ledger(..) => {}
+        }
+    }
+
     /// One watch per wanted object.
     fn follow(
         &self,
-        wanted: BTreeSet<ObjectRef>,
-        followed: &mut BTreeMap<ObjectRef, AbortHandle>,
+        wanted: Wanted,
+        followed: &mut BTreeMap<ObjectRef, (Ticket, AbortHandle)>,
         watches: &mut JoinSet<()>,
         observations: &mpsc::Sender<Observation>,
     ) {
-        followed.retain(|object, watch| {
-            let keep = wanted.contains(object);
+        followed.retain(|object, (ticket, watch)| {
+            let keep = wanted.get(object) == Some(ticket);
             if !keep {
                 watch.abort();
             }
             keep
         });
-        for object in wanted {
-            followed.entry(object.clone()).or_insert_with(|| {
-                let watch =
-                    self.reader
-                        .clone()
-                        .follow(self.client.clone(), object, observations.clone());
-                watches.spawn(watch)
-            });
+        for (object, ticket) in wanted {
+            if followed.contains_key(&object) {
+                continue;
+            }
+            let (reader, observations) = (self.reader.clone(), observations.clone());
+            let watch = if followed.len() < MAX_WATCHES {
+                let client = self.client.clone();
+                watches.spawn(reader.follow(client, object.clone(), ticket, observations))
+            } else {
+                watches.spawn(reader.decline(object.clone(), ticket, observations))
+            };
+            followed.insert(object, (ticket, watch));
         }
     }
-}
-
-/// Says when the profiles of every namespace have been seen once.
-async fn announce(
-    synced: Vec<tokio::sync::oneshot::Receiver<()>>,
-    observations: mpsc::Sender<Observation>,
-) {
-    for first in synced {
-        if first.await.is_err() {
-            return;
-        }
-    }
-    let _ = observations.send(Observation::Synced).await;
 }

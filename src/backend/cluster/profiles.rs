@@ -13,7 +13,7 @@ use kube::{
 };
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfile};
 use opamp_operator_core::catalog::Stored;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 
 use super::fault::WatchFault;
 use crate::{
@@ -30,8 +30,8 @@ pub(super) struct Watch {
     known: BTreeMap<ProfileKey, (Option<String>, Option<i64>)>,
     /// Seen since a listing began.
     listed: BTreeSet<ProfileKey>,
-    /// Sent once all profiles were told, or it is clear that we may not see them.
-    synced: Option<oneshot::Sender<()>>,
+    /// It was said how the first listing went.
+    said: bool,
     last_fault: Option<String>,
 }
 
@@ -41,22 +41,20 @@ impl Watch {
         namespace: &str,
         judge: Arc<Judge>,
         observations: mpsc::Sender<Observation>,
-    ) -> (Self, oneshot::Receiver<()>) {
-        let (synced, first) = oneshot::channel();
+    ) -> Self {
         // Read as they are stored: an object older than its schema becomes a
         // condition, and does not end the watch.
         let resource = ApiResource::erase::<OpAMPConnectionProfile>(&());
-        let watch = Self {
+        Self {
             api: Api::namespaced_with(client, namespace, &resource),
             namespace: namespace.to_owned(),
             judge,
             observations,
             known: BTreeMap::new(),
             listed: BTreeSet::new(),
-            synced: Some(synced),
+            said: false,
             last_fault: None,
-        };
-        (watch, first)
+        }
     }
 
     /// Runs until the other side is gone.
@@ -69,20 +67,12 @@ impl Watch {
                     self.last_fault = None;
                     self.take(event)
                 }
-                Err(error) => {
-                    self.complain(WatchFault::from(&error));
-                    continue;
-                }
+                Err(error) => self.complain(&WatchFault::from(&error)),
             };
             for observation in told {
                 if self.observations.send(observation).await.is_err() {
                     return;
                 }
-            }
-            if self.listed.is_empty()
-                && let Some(synced) = self.synced.take()
-            {
-                let _ = synced.send(());
             }
         }
     }
@@ -101,7 +91,10 @@ impl Watch {
                 let listed = std::mem::take(&mut self.listed);
                 let gone = self.known.keys().filter(|key| !listed.contains(key));
                 let gone: Vec<_> = gone.cloned().collect();
-                gone.into_iter().map(|key| self.forget(key)).collect()
+                let mut told: Vec<_> = gone.into_iter().map(|key| self.forget(key)).collect();
+                self.said = true;
+                told.push(Observation::Listed(self.namespace.clone()));
+                told
             }
             Event::Apply(object) => self.tell(&object),
             Event::Delete(object) => {
@@ -136,7 +129,7 @@ impl Watch {
         let value = serde_json::to_value(object).unwrap_or_default();
         let status = value.get("status").cloned();
         let status = status.and_then(|status| serde_json::from_value(status).ok());
-        let spec = self.judge.read(value);
+        let spec = self.judge.read_stored(value);
         let stored = Stored {
             generation: generation.unwrap_or(1),
             uid,
@@ -150,14 +143,10 @@ impl Watch {
     }
 
     /// One line per kind of fault; the watch is tried again by itself.
-    fn complain(&mut self, fault: WatchFault) {
+    fn complain(&mut self, fault: &WatchFault) -> Vec<Observation> {
         let namespace = &self.namespace;
         let remedy = match fault.code {
-            Some(403) => {
-                // Nobody waits for a namespace that we may not see.
-                self.synced.take().map(|synced| synced.send(()));
-                "give the operator's ServiceAccount the chart's Role in this namespace"
-            }
+            Some(403) => "give the operator's ServiceAccount the chart's Role in this namespace",
             Some(404) => "install the CRD: kubectl apply --server-side -f crds/",
             _ => "it is tried again",
         };
@@ -167,7 +156,12 @@ impl Watch {
                 error = fault.words,
                 "the profiles cannot be watched: {remedy}"
             );
-            self.last_fault = Some(fault.words);
+            self.last_fault = Some(fault.words.clone());
         }
+        // The other namespaces do not wait for one that we may not see.
+        if fault.code == Some(403) && !std::mem::replace(&mut self.said, true) {
+            return vec![Observation::Unlistable(self.namespace.clone())];
+        }
+        Vec::new()
     }
 }

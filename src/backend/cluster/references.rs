@@ -14,8 +14,15 @@ use opamp_operator_core::offer::{Object, Observed};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::fault::WatchFault;
-use crate::backend::Observation;
+use super::{MAX_WATCHES, fault::WatchFault};
+use crate::backend::{Observation, Ticket};
+
+/// Of which object, and to whom.
+struct Tell {
+    object: ObjectRef,
+    ticket: Ticket,
+    observations: mpsc::Sender<Observation>,
+}
 
 /// Reads objects under our own name.
 #[derive(Clone)]
@@ -33,30 +40,47 @@ impl Reader {
         self,
         client: Client,
         object: ObjectRef,
+        ticket: Ticket,
         observations: mpsc::Sender<Observation>,
     ) {
+        let tell = Tell {
+            object,
+            ticket,
+            observations,
+        };
+        let object = &tell.object;
         let namespace = object.namespace.clone();
         match object.kind {
             ObjectKind::Secret => {
                 let api = Api::<Secret>::namespaced(client, &namespace);
-                self.watch(api, object, from_secret, observations).await;
+                self.watch(api, tell, from_secret).await;
             }
             ObjectKind::ConfigMap => {
                 let api = Api::<ConfigMap>::namespaced(client, &namespace);
-                self.watch(api, object, from_config_map, observations).await;
+                self.watch(api, tell, from_config_map).await;
             }
         }
     }
 
-    async fn watch<K>(
+    /// Says that there are too many objects to watch one more.
+    pub(super) async fn decline(
         self,
-        api: Api<K>,
         object: ObjectRef,
-        read: fn(K) -> Object,
+        ticket: Ticket,
         observations: mpsc::Sender<Observation>,
-    ) where
+    ) {
+        let why = format!(
+            "the operator watches at most {MAX_WATCHES} Secrets and ConfigMaps: let profiles share them"
+        );
+        let told = Observation::Object(object, ticket, Observed::Forbidden(why));
+        let _ = observations.send(told).await;
+    }
+
+    async fn watch<K>(self, api: Api<K>, tell: Tell, read: fn(K) -> Object)
+    where
         K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
     {
+        let object = &tell.object;
         let stream = watch_object(api, &object.name).default_backoff();
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
@@ -66,15 +90,15 @@ impl Reader {
                 Err(error) => match WatchFault::from(&error) {
                     WatchFault {
                         code: Some(403), ..
-                    } => Observed::Forbidden(remedy(&object, &self.user)),
+                    } => Observed::Forbidden(remedy(object, &self.user)),
                     fault => {
                         tracing::warn!(%object, error = fault.words, "a watch is interrupted and tried again");
                         continue;
                     }
                 },
             };
-            let told = Observation::Object(object.clone(), observed);
-            if observations.send(told).await.is_err() {
+            let told = Observation::Object(object.clone(), tell.ticket, observed);
+            if tell.observations.send(told).await.is_err() {
                 return;
             }
         }

@@ -19,7 +19,7 @@ use opamp_operator_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Memory, Observation, Plug, Report, refuse};
+use super::{Memory, Observation, Plug, Report, StoreError, Wanted, refuse};
 use crate::judge::Judge;
 
 pub use state::StateError;
@@ -38,7 +38,7 @@ pub struct Directory {
     profiles: BTreeMap<ProfileKey, Seen>,
     /// None before the first look.
     objects: Option<BTreeMap<ObjectRef, Arc<Object>>>,
-    wanted: BTreeSet<ObjectRef>,
+    wanted: Wanted,
 }
 
 /// What was last told of a profile.
@@ -66,14 +66,14 @@ impl Directory {
             judge: Arc::new(Judge::new()),
             profiles: BTreeMap::new(),
             objects: None,
-            wanted: BTreeSet::new(),
+            wanted: Wanted::new(),
         })
     }
 
     /// What an earlier process left; a new key where nothing was left.
     ///
     /// # Errors
-    /// If the state cannot be read, or its key is gone while revisions exist.
+    /// If the state cannot be read.
     pub fn load(&self) -> Result<Memory, StateError> {
         self.state.load()
     }
@@ -90,7 +90,7 @@ impl Directory {
                     told.extend(self.look());
                     if !synced && self.reader.has_read() {
                         synced = true;
-                        told.push_back(Observation::Synced);
+                        told.extend(self.namespaces.iter().cloned().map(Observation::Listed));
                     }
                 }
                 // Writing goes on while the other side has no room: it may be
@@ -164,7 +164,7 @@ impl Directory {
             told.push(Observation::Profile(key, Some(Box::new(stored))));
         }
         let before = self.objects.replace(found.objects);
-        for object in &self.wanted {
+        for (object, ticket) in &self.wanted {
             let new = self
                 .objects
                 .as_ref()
@@ -173,7 +173,7 @@ impl Directory {
                 .as_ref()
                 .is_none_or(|before| before.get(object) != new)
             {
-                told.push(Observation::Object(object.clone(), observed(new)));
+                told.push(Observation::Object(object.clone(), *ticket, observed(new)));
             }
         }
         told
@@ -181,13 +181,14 @@ impl Directory {
 
     /// Says what is known of what is wanted newly. Before the first look
     /// nothing is known to be absent.
-    fn want(&mut self, wanted: BTreeSet<ObjectRef>) -> Vec<Observation> {
+    fn want(&mut self, wanted: Wanted) -> Vec<Observation> {
         let before = std::mem::replace(&mut self.wanted, wanted);
         let Some(objects) = &self.objects else {
             return Vec::new();
         };
-        let new = self.wanted.difference(&before);
-        new.map(|o| Observation::Object(o.clone(), observed(objects.get(o))))
+        let new = self.wanted.iter();
+        new.filter(|(object, ticket)| before.get(object) != Some(ticket))
+            .map(|(o, ticket)| Observation::Object(o.clone(), *ticket, observed(objects.get(o))))
             .collect()
     }
 
@@ -205,7 +206,9 @@ impl Directory {
             }
             Report::Agent(record) => self.state.write_agent(&record),
             Report::Ledger(entry, stored) => {
-                let _ = stored.send(self.state.write_entry(&entry).map_err(|e| e.to_string()));
+                let written = self.state.write_entry(&entry);
+                let written = written.map_err(|error| StoreError::Failed(error.to_string()));
+                let _ = stored.send(written.map(|()| *entry));
             }
             Report::ForgetAgents(agents) => {
                 for (namespace, uid) in agents {

@@ -41,19 +41,6 @@ pub enum StateError {
     /// A file is not what we wrote.
     #[error("{0} is not readable: restore it, or remove it")]
     Broken(PathBuf),
-    /// `HashKeyLost`.
-    #[error(
-        "HashKeyLost: {key} is missing while {entries} revisions are in the ledger; nothing is offered. \
-         Restore the file from a backup, or confirm that every agent may be offered its settings again by removing {ledger}"
-    )]
-    KeyLost {
-        /// Where the key should be.
-        key: PathBuf,
-        /// How many entries there are.
-        entries: usize,
-        /// What confirms.
-        ledger: PathBuf,
-    },
     /// The system gives no randomness.
     #[error("the system gives no random numbers for the key")]
     Random,
@@ -78,44 +65,46 @@ impl State {
 
     pub(super) fn load(&self) -> Result<Memory, StateError> {
         let ledger: Vec<LedgerEntry> = read_all(&self.0.join("ledger"))?;
-        let keys = self.keys(ledger.len())?;
+        let (keys, key_lost) = self.keys(ledger.len())?;
         let agents: Vec<OpAMPAgent> = read_all(&self.0.join("agents"))?;
         Ok(Memory {
             keys,
+            key_lost,
             ledger,
             agents: agents.into_iter().filter_map(to_record).collect(),
         })
     }
 
-    fn keys(&self, entries: usize) -> Result<KeyRing, StateError> {
+    /// The stored keys, or new ones; and what to do if the stored ones are lost.
+    fn keys(&self, entries: usize) -> Result<(KeyRing, Option<String>), StateError> {
         let path = self.0.join("hash-key.yaml");
-        if path.exists() {
-            let file: KeyFile = read(&path)?;
-            let keys = file
-                .keys
-                .iter()
-                .map(|key| hex::decode(key).ok()?.try_into().ok());
-            let keys = keys
-                .collect::<Option<Vec<[u8; 32]>>>()
-                .and_then(KeyRing::new);
-            return keys.ok_or(StateError::Broken(path));
-        }
-        if entries > 0 {
-            return Err(StateError::KeyLost {
-                key: path,
-                entries,
-                ledger: self.0.join("ledger"),
-            });
+        let decode = |key: &String| hex::decode(key).ok()?.try_into().ok();
+        let stored = read::<KeyFile>(&path).ok();
+        let stored =
+            stored.and_then(|file| file.keys.iter().map(decode).collect::<Option<Vec<_>>>());
+        if let Some(keys) = stored.and_then(KeyRing::new) {
+            return Ok((keys, None));
         }
         let mut key = [0; 32];
         getrandom::fill(&mut key).map_err(|_| StateError::Random)?;
-        write(
-            &path,
-            &KeyFile {
-                keys: vec![hex::encode(key)],
-            },
-        )?;
-        KeyRing::new(vec![key]).ok_or(StateError::Broken(path))
+        let keys = KeyRing::new(vec![key]).ok_or(StateError::Random)?;
+        if entries > 0 {
+            // With a key of this process alone nobody is recognised, and nothing
+            // may be offered: every agent would be offered what it has.
+            let lost = format!(
+                "{} is missing or unreadable while {entries} revisions are in the ledger; nothing is offered. Restore \
+                 the file from a backup and restart the operator; or let every agent be offered its settings again: \
+                 remove it and {}, and restart",
+                path.display(),
+                self.0.join("ledger").display()
+            );
+            return Ok((keys, Some(lost)));
+        }
+        let keys_file = KeyFile {
+            keys: vec![hex::encode(key)],
+        };
+        write(&path, &keys_file)?;
+        Ok((keys, None))
     }
 
     /// Generation and status to begin with: those of the last process, if the
@@ -280,7 +269,11 @@ fn read_all<T: DeserializeOwned>(root: &Path) -> Result<Vec<T>, StateError> {
             .extension()
             .is_some_and(|extension| extension == "yaml")
         {
-            found.push(read(&path)?);
+            // One that cannot be read hides none of the others.
+            match read(&path) {
+                Ok(value) => found.push(value),
+                Err(error) => tracing::error!(%error, "a file of the state is left out"),
+            }
         }
     }
     Ok(found)

@@ -6,7 +6,7 @@ mod select;
 mod state;
 mod target;
 
-pub use own::{AuthenticatorSource, SourceKind, authenticator, secret};
+pub use own::{AuthenticatorSource, Built, SourceKind, authenticator};
 pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
-pub use state::{Catalog, ProfileState, Settings, Stored};
+pub use state::{Catalog, ProfileState, Settings, Settled, Stored};
 pub use target::{Bound, Target};

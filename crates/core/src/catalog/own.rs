@@ -1,11 +1,13 @@
 //! The operator's own objects: authenticators from Secrets and bundles.
 
-use opamp_operator_api::values::{ObjectKind, ObjectRef};
+use std::collections::BTreeSet;
+
+use opamp_operator_api::values::ObjectRef;
 
 use crate::{
     Now,
     identity::{Authenticator, Fingerprint},
-    offer::{Bundle, Observed},
+    offer::{Bundle, Object, Observed},
 };
 
 /// An authenticator of the configuration.
@@ -36,98 +38,80 @@ pub enum SourceKind {
 /// Shortest token that is accepted: shorter ones can be guessed.
 const MIN_TOKEN_BYTES: usize = 16;
 
-/// Builds an authenticator from what is known of its object. The second value
-/// says what is wrong with the object, for the log; a broken object admits
-/// nobody and refuses nobody else.
+/// What came of building an authenticator.
+#[derive(Debug)]
+pub enum Built {
+    /// It can judge; perhaps a part of its object is broken.
+    Usable(Authenticator, Option<String>),
+    /// It cannot, as long as its object is as it is: nobody is refused on its
+    /// account, and whoever knew it before keeps what was known.
+    Unknown(Option<String>),
+}
+
+/// Builds an authenticator from what is known of its object. The texts say
+/// what is wrong with the object, for the log.
 #[must_use]
-pub fn authenticator(
-    source: &AuthenticatorSource,
-    observed: &Observed,
-    now: Now,
-) -> (Authenticator, Option<String>) {
+pub fn authenticator(source: &AuthenticatorSource, observed: &Observed, now: Now) -> Built {
     let object = match observed {
-        Observed::Pending => {
-            return (
-                Authenticator::Unknown {
-                    name: source.name.clone(),
-                },
-                None,
-            );
-        }
+        Observed::Pending => return Built::Unknown(None),
         Observed::Forbidden(remedy) => {
             let problem = format!("{} may not be read: {remedy}", source.object);
-            return (
-                Authenticator::Unknown {
-                    name: source.name.clone(),
-                },
-                Some(problem),
-            );
+            return Built::Unknown(Some(problem));
         }
-        Observed::Absent => None,
-        Observed::Present(object) => Some(object),
-    };
-    let absent = || {
-        object
-            .is_none()
-            .then(|| format!("{} does not exist", source.object))
+        // Objects that are replaced are away for a moment.
+        Observed::Absent => {
+            return Built::Unknown(Some(format!("{} does not exist", source.object)));
+        }
+        Observed::Present(object) => object,
     };
     match &source.kind {
-        SourceKind::AgentToken => {
-            let mut problem = absent();
-            let mut tokens = std::collections::BTreeSet::new();
-            let values = object.into_iter().flat_map(|object| &object.data);
-            for (key, value) in
-                values.filter(|(key, _)| *key == "token" || key.starts_with("token-"))
-            {
-                if value.len() < MIN_TOKEN_BYTES || !value.iter().all(u8::is_ascii_graphic) {
-                    problem = Some(format!(
-                        "key `{key}` of {} is not a token: it needs {MIN_TOKEN_BYTES} or more visible ASCII characters and no line break",
-                        source.object
-                    ));
-                    continue;
-                }
-                tokens.insert(Fingerprint::of_authorization(
-                    &[b"Bearer ", value.as_slice()].concat(),
-                ));
-            }
-            let token = Authenticator::Token {
-                name: source.name.clone(),
-                namespace: source.object.namespace.clone(),
-                secret: source.object.name.clone(),
-                tokens,
-            };
-            (token, problem)
-        }
+        SourceKind::AgentToken => tokens(source, object),
         SourceKind::ClientCertificate { key, namespace } => {
-            let nobody = Authenticator::Certificate {
-                name: source.name.clone(),
-                namespace: namespace.clone(),
-                verifier: None,
-            };
-            let Some(pem) = object.and_then(|object| object.get(key)) else {
-                let missing = format!("{} has no key `{key}`", source.object);
-                return (nobody, absent().or(Some(missing)));
-            };
-            let built = Bundle::read(pem, key, now)
-                .map_err(|error| error.to_string())
-                .and_then(|bundle| {
-                    Authenticator::certificate(&source.name, namespace, &bundle.certificates)
-                        .map_err(|error| error.to_string())
-                });
-            match built {
-                Ok(authenticator) => (authenticator, None),
-                Err(error) => (nobody, Some(format!("{}: {error}", source.object))),
+            match bundle(source, object, key, namespace, now) {
+                Ok(authenticator) => Built::Usable(authenticator, None),
+                Err(problem) => Built::Unknown(Some(format!("{}: {problem}", source.object))),
             }
         }
     }
 }
 
-/// The reference to a Secret.
-#[must_use]
-pub fn secret(namespace: &str, name: &str) -> ObjectRef {
-    ObjectRef {
-        kind: ObjectKind::Secret,
-        namespace: namespace.into(),
-        name: name.into(),
+fn tokens(source: &AuthenticatorSource, object: &Object) -> Built {
+    let is_token = |key: &str| key == "token" || key.starts_with("token-");
+    let (mut tokens, mut problem) = (BTreeSet::new(), None);
+    for (key, value) in object.data.iter().filter(|(key, _)| is_token(key)) {
+        if value.len() < MIN_TOKEN_BYTES || !value.iter().all(u8::is_ascii_graphic) {
+            problem = Some(format!(
+                "key `{key}` of {} is not a token: it needs {MIN_TOKEN_BYTES} or more visible ASCII characters and no line break",
+                source.object
+            ));
+            continue;
+        }
+        let header = [b"Bearer ", value.as_slice()].concat();
+        tokens.insert(Fingerprint::of_authorization(&header));
     }
+    if tokens.is_empty() && problem.is_some() {
+        return Built::Unknown(problem);
+    }
+    let authenticator = Authenticator::Token {
+        name: source.name.clone(),
+        namespace: source.object.namespace.clone(),
+        secret: source.object.name.clone(),
+        tokens,
+    };
+    Built::Usable(authenticator, problem)
+}
+
+fn bundle(
+    source: &AuthenticatorSource,
+    object: &Object,
+    key: &str,
+    namespace: &str,
+    now: Now,
+) -> Result<Authenticator, String> {
+    let pem = object
+        .get(key)
+        .ok_or_else(|| format!("it has no key `{key}`"))?;
+    let bundle = Bundle::read(pem, key, now).map_err(|error| error.to_string())?;
+    Authenticator::certificate(&source.name, namespace, &bundle.certificates)
+        .map_err(|error| error.to_string())
 }

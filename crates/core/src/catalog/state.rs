@@ -59,17 +59,33 @@ pub struct ProfileState {
     pub references: Vec<ReferenceState>,
     /// In force.
     pub current: Option<Arc<Revision>>,
-    /// Before that.
+    /// The last before it that was open to everyone.
     pub previous: Option<Arc<Revision>>,
+    /// The spec that `current` was made of: whom it selects and at which
+    /// priority is as much in force as the settings are.
+    pub in_force: Option<Arc<OpAMPConnectionProfileSpec>>,
     /// When `current` came into force.
     pub started: Option<Timestamp>,
     /// Why it did.
     pub cause: RevisionCause,
     /// The generation that was last resolved.
     pub resolved_generation: Option<i64>,
+    /// It was deleted, and is forgotten when its time comes.
+    gone: bool,
     last_change: RevisionCause,
     due: Option<Duration>,
     until: Option<Duration>,
+}
+
+/// What became of a profile whose time had come.
+#[derive(Debug)]
+pub enum Settled {
+    /// It was deleted, and is forgotten now.
+    Gone,
+    /// The settings in force stay.
+    Unchanged,
+    /// New settings: to be numbered, stored and adopted.
+    Draft(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
 }
 
 /// State per profile, and the objects they name.
@@ -93,11 +109,16 @@ impl Catalog {
 
     /// A profile appeared, changed, or (`None`) went away.
     pub fn set_profile(&mut self, key: &ProfileKey, stored: Option<Stored>, now: Now) {
+        let due = now.uptime + self.settings.debounce;
         let Some(stored) = stored else {
-            self.profiles.remove(key);
+            // Editors and `kubectl replace --force` delete and make anew: its
+            // agents do not move to another profile for that.
+            if let Some(state) = self.profiles.get_mut(key) {
+                state.gone = true;
+                state.touch(due);
+            }
             return;
         };
-        let due = now.uptime + self.settings.debounce;
         let Some(state) = self.profiles.get_mut(key) else {
             self.profiles
                 .insert(key.clone(), ProfileState::new(stored, due));
@@ -109,9 +130,13 @@ impl Catalog {
             _ => false,
         };
         let generation_moved = state.stored.generation != stored.generation;
-        // Our own status is the newest there is; an echo of it is no news.
-        let status = std::mem::take(&mut state.stored.status);
-        state.stored = Stored { status, ..stored };
+        if std::mem::take(&mut state.gone) {
+            state.stored = stored;
+        } else {
+            // Our own status is the newest there is; an echo of it is no news.
+            let status = std::mem::take(&mut state.stored.status);
+            state.stored = Stored { status, ..stored };
+        }
         if !same || generation_moved {
             state.last_change = RevisionCause::SpecChanged;
             state.touch(due);
@@ -153,9 +178,10 @@ impl Catalog {
         self.objects.get(object).unwrap_or(&PENDING)
     }
 
-    /// Forgets what nobody names any more: no secret is kept without a use.
-    pub fn retain(&mut self, wanted: &BTreeSet<ObjectRef>) {
-        self.objects.retain(|object, _| wanted.contains(object));
+    /// Forgets what nobody names any more: no secret is kept without a use, and
+    /// none is used that was not watched in between.
+    pub fn retain(&mut self, keep: impl Fn(&ObjectRef) -> bool) {
+        self.objects.retain(|object, _| keep(object));
     }
 
     /// Everything the profiles name.
@@ -173,7 +199,7 @@ impl Catalog {
     /// Our own side changed (serving certificate, trust): all are judged anew.
     pub fn touch_all(&mut self, now: Now) {
         for state in self.profiles.values_mut() {
-            state.touch(now.uptime);
+            state.touch(now.uptime + self.settings.debounce);
         }
     }
 
@@ -194,17 +220,17 @@ impl Catalog {
         self.profiles.values().filter_map(ProfileState::next).min()
     }
 
-    /// Resolves a profile, records the outcome, and returns a draft if it is
-    /// not the one in force.
-    pub fn settle(
-        &mut self,
-        key: &ProfileKey,
-        context: &Context<'_>,
-        now: Now,
-    ) -> Option<Box<Draft>> {
+    /// Resolves a profile and records the outcome.
+    pub fn settle(&mut self, key: &ProfileKey, context: &Context<'_>, now: Now) -> Settled {
         let admin = self.settings.admin_namespaces.contains(&key.namespace);
         let objects = &self.objects;
-        let state = self.profiles.get_mut(key)?;
+        let Some(state) = self.profiles.get_mut(key) else {
+            return Settled::Gone;
+        };
+        if state.gone {
+            self.profiles.remove(key);
+            return Settled::Gone;
+        }
         state.due = None;
         state.until = None;
         let spec = match &state.stored.spec {
@@ -212,23 +238,23 @@ impl Catalog {
             Err(refusal) => {
                 let refusal = refusal.clone();
                 state.conclude(Some(refusal));
-                return None;
+                return Settled::Unchanged;
             }
         };
         if let Some(refusal) = policy(&spec, admin) {
             state.conclude(Some(refusal));
-            return None;
+            return Settled::Unchanged;
         }
         static PENDING: Observed = Observed::Pending;
         let observe = |object: &ObjectRef| objects.get(object).unwrap_or(&PENDING);
         let resolution = resolve(key, &spec, observe, context, now);
         state.until = resolution.until.map(|wall| now.uptime_at(wall));
         match resolution.outcome {
-            Outcome::Pending => None,
+            Outcome::Pending => Settled::Unchanged,
             Outcome::Unresolved(refusal) => {
                 state.references = resolution.references;
                 state.conclude(Some(refusal));
-                None
+                Settled::Unchanged
             }
             Outcome::Resolved(draft) => {
                 state.references = resolution.references;
@@ -237,15 +263,30 @@ impl Catalog {
                     .current
                     .as_ref()
                     .is_some_and(|c| c.marker() == draft.marker);
-                (!same).then_some(draft)
+                if same {
+                    state.in_force = Some(spec);
+                    return Settled::Unchanged;
+                }
+                Settled::Draft(draft, spec)
             }
         }
     }
 
-    /// A revision came into force, after its ledger entry was written.
-    pub fn adopt(&mut self, revision: Arc<Revision>, started: Timestamp) {
+    /// A revision came into force, after its ledger entry was written. What
+    /// was never open to everyone is not what lost agents go back to.
+    pub fn adopt(
+        &mut self,
+        revision: Arc<Revision>,
+        spec: Arc<OpAMPConnectionProfileSpec>,
+        started: Timestamp,
+        opened: bool,
+    ) {
         if let Some(state) = self.profiles.get_mut(revision.profile()) {
-            state.previous = state.current.replace(revision);
+            let before = state.current.replace(revision);
+            if opened {
+                state.previous = before;
+            }
+            state.in_force = Some(spec);
             state.started = Some(started);
             state.cause = state.last_change;
         }
@@ -272,15 +313,29 @@ impl Catalog {
         }
     }
 
+    /// Something outside keeps new settings from coming into force.
+    pub fn refuse(&mut self, key: &ProfileKey, refusal: Refusal) {
+        if let Some(state) = self.profiles.get_mut(key) {
+            state.conclude(Some(refusal));
+        }
+    }
+
     /// One profile's state.
     #[must_use]
     pub fn get(&self, key: &ProfileKey) -> Option<&ProfileState> {
-        self.profiles.get(key)
+        self.profiles.get(key).filter(|state| !state.gone)
     }
 
     /// For `report`, which keeps the newest status here.
     pub fn get_mut(&mut self, key: &ProfileKey) -> Option<&mut ProfileState> {
-        self.profiles.get_mut(key)
+        self.profiles.get_mut(key).filter(|state| !state.gone)
+    }
+
+    /// Has every profile been judged once?
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        let settled = |state: &ProfileState| state.resolved_generation.is_some();
+        self.profiles.values().all(settled)
     }
 
     /// All profiles.
@@ -288,13 +343,20 @@ impl Catalog {
         self.profiles.iter()
     }
 
-    /// All profiles that may be chosen.
+    /// All profiles that may be chosen: those with settings in force, by the
+    /// spec of these. One without takes no agent from another profile, unless
+    /// it had settings before this process began (`published`): then its agents
+    /// are left alone.
     #[must_use]
-    pub fn candidates(&self) -> Vec<Candidate> {
+    pub fn candidates(&self, published: impl Fn(&ProfileKey) -> bool) -> Vec<Candidate> {
         let candidate = |(key, state): (&ProfileKey, &ProfileState)| {
-            let spec = state.spec()?;
             let admin = self.settings.admin_namespaces.contains(&key.namespace);
-            policy(spec, admin).is_none().then(|| Candidate {
+            let before = || {
+                let spec = state.spec()?;
+                (published(key) && policy(spec, admin).is_none()).then_some(spec)
+            };
+            let spec = state.in_force.as_ref().or_else(before)?;
+            Some(Candidate {
                 profile: key.clone(),
                 priority: spec.priority,
                 admin,
@@ -322,9 +384,11 @@ impl ProfileState {
             references: Vec::new(),
             current: None,
             previous: None,
+            in_force: None,
             started: None,
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,
+            gone: false,
             last_change: RevisionCause::SpecChanged,
             due: Some(due),
             until: None,

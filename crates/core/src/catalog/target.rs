@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use opamp_operator_api::{v1alpha1::AgentSelector, values::Attributes};
 use opamp_wire::InstanceUid;
 
 use crate::offer::Revision;
@@ -22,15 +23,31 @@ pub enum Bound {
 pub struct Target {
     /// The newest.
     pub current: Arc<Revision>,
-    /// For agents above the bound that lost their settings.
+    /// The last that was open to everyone: for agents above the bound that
+    /// lost their settings.
     pub previous: Option<Arc<Revision>>,
     /// How far `current` has been opened.
     pub bound: Bound,
     /// The profile stops new offers.
     pub paused: bool,
+    /// Whom these settings are for. It travels with them, so that an edit of
+    /// both can never bring the settings of one to the agents of the other.
+    pub selector: Arc<AgentSelector>,
 }
 
 impl Target {
+    /// Are these settings for this agent?
+    #[must_use]
+    pub fn selects(&self, uid: InstanceUid, attributes: Option<&Attributes>) -> bool {
+        match attributes {
+            None if self.selector.reads_attributes() => false,
+            None => self
+                .selector
+                .matches(&uid.to_string(), &Attributes::default()),
+            Some(attributes) => self.selector.matches(&uid.to_string(), attributes),
+        }
+    }
+
     /// What `uid` should have; none if it should be left alone.
     #[must_use]
     pub fn revision_for(&self, uid: InstanceUid) -> Option<&Arc<Revision>> {
@@ -49,5 +66,6 @@ impl PartialEq for Target {
             && self.current.marker() == other.current.marker()
             && self.bound == other.bound
             && self.paused == other.paused
+            && self.selector == other.selector
     }
 }

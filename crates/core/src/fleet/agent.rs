@@ -192,6 +192,24 @@ impl Agent {
         self.profile.as_ref()
     }
 
+    /// Nothing was ever offered under this UID.
+    #[must_use]
+    pub fn was_never_offered(&self) -> bool {
+        self.offered.is_empty()
+    }
+
+    /// When it was last heard.
+    #[must_use]
+    pub fn last_contact(&self) -> Timestamp {
+        self.last_contact
+    }
+
+    /// Are these settings for this agent, as far as it is known?
+    #[must_use]
+    pub fn is_for(&self, target: &Target) -> bool {
+        target.selects(self.uid, self.attributes.as_ref())
+    }
+
     /// Was any of these offered under this UID?
     pub fn was_offered<'a>(&self, mut revisions: impl Iterator<Item = &'a Recognition>) -> bool {
         revisions.any(|revision| self.may_hold(revision))

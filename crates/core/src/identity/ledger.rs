@@ -37,17 +37,22 @@ pub struct LedgerEntry {
     pub not_after: Option<Timestamp>,
     /// When it was written, before it was published.
     pub published: Timestamp,
-    /// When a newer revision replaced it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub superseded: Option<Timestamp>,
 }
 
 impl LedgerEntry {
+    /// Does it say the same, whenever it was written?
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let Self { published, .. } = *self;
+        *self
+            == Self {
+                published,
+                ..other.clone()
+            }
+    }
+
     /// Kept until the credential's own end, else 30 days after being replaced.
-    fn is_over(&self, wall: Timestamp) -> bool {
-        let Some(superseded) = self.superseded else {
-            return false;
-        };
+    fn is_over(&self, superseded: Timestamp, wall: Timestamp) -> bool {
         let by_age = superseded + KEPT_AFTER_SUPERSEDED;
         let end = self
             .not_after
@@ -100,12 +105,20 @@ impl Ledger {
         }
     }
 
-    /// Removes and returns the entries that nobody needs any more.
+    /// Removes and returns the entries that nobody needs any more. The newest
+    /// of a profile stays, so that no number is ever used again.
     pub fn prune(&mut self, wall: Timestamp) -> Vec<LedgerEntry> {
-        let (over, kept) = std::mem::take(&mut self.0)
-            .into_iter()
-            .partition(|e| e.is_over(wall));
-        self.0 = kept;
-        over
+        let entries = std::mem::take(&mut self.0);
+        let superseded = |at: usize| {
+            let next = entries.get(at + 1)?;
+            (next.profile == entries[at].profile).then_some(next.published)
+        };
+        let over: Vec<_> = (0..entries.len())
+            .map(|at| superseded(at).is_some_and(|when| entries[at].is_over(when, wall)))
+            .collect();
+        let (over, kept): (Vec<_>, Vec<_>) =
+            entries.into_iter().zip(over).partition(|(_, over)| *over);
+        self.0 = kept.into_iter().map(|(entry, _)| entry).collect();
+        over.into_iter().map(|(entry, _)| entry).collect()
     }
 }

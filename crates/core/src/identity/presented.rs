@@ -110,6 +110,7 @@ impl Presented {
     #[must_use]
     pub fn not_after(&self) -> Option<Timestamp> {
         let (_, leaf) = X509Certificate::from_der(self.chain.first()?).ok()?;
+        // None for an end that no Timestamp holds: it has none.
         Timestamp::from_second(leaf.validity().not_after.timestamp()).ok()
     }
 }

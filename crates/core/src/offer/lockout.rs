@@ -17,7 +17,7 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{
-    Revision,
+    Context, Revision,
     encode::Plan,
     material::{MaterialError, pair},
     revision::{Credential, ServerTrust},
@@ -53,8 +53,7 @@ impl Serving {
 pub(super) fn check(
     plan: &Plan,
     credential: &Credential,
-    serving: Option<&Serving>,
-    trust: &Trust,
+    context: &Context<'_>,
     now: Now,
 ) -> Result<(), String> {
     if !plan.is_tls() {
@@ -63,11 +62,18 @@ pub(super) fn check(
             plan.endpoint.scheme()
         ));
     }
-    let Some(serving) = serving else {
+    if plan.endpoint.path() != context.path {
+        return Err(format!(
+            "the path of `endpoint` is `{}` but this operator serves OpAMP at `{}`",
+            plan.endpoint.path(),
+            context.path
+        ));
+    }
+    let Some(serving) = context.serving else {
         return Err("this operator has no usable serving certificate yet: see its log".into());
     };
     verify_serving(&plan.trust(), serving, now)?;
-    admitted(plan, credential, trust, now)
+    admitted(plan, credential, context.trust, now)
 }
 
 /// Why a new serving certificate does not go into use yet.
@@ -152,11 +158,22 @@ fn verify_serving(trusted: &ServerTrust, serving: &Serving, now: Now) -> Result<
     })
 }
 
+/// What lets agents come back, and be rotated.
+const STRONGER: &str = "offer a client certificate, or a token of at least 128 bits (32 hexadecimal digits, or 22 \
+     characters of base64)";
+
 /// An offered certificate and a strong token will be recognised by the ledger;
 /// anything else must prove somebody by the configuration.
 fn admitted(plan: &Plan, credential: &Credential, trust: &Trust, now: Now) -> Result<(), String> {
     if credential.leaf.is_some() || (credential.authorization.is_some() && credential.strong) {
         return Ok(());
+    }
+    if credential.authorization.is_some() {
+        // The old value would be nobody's as soon as it is replaced, and an
+        // agent that polls could not come to be offered the new one.
+        return Err(format!(
+            "the token of the `Authorization` header could not be rotated safely: {STRONGER}"
+        ));
     }
     let presented = Presented {
         chain: plan
@@ -170,8 +187,8 @@ fn admitted(plan: &Plan, credential: &Credential, trust: &Trust, now: Now) -> Re
     };
     match trust.verify(&presented, now) {
         Proof::Proved(_) => Ok(()),
-        _ => Err("agents would come back with nothing this operator admits: offer a client certificate, \
-                  or an `Authorization` header whose token has at least 128 bits (22 characters of base64)"
-            .into()),
+        _ => Err(format!(
+            "agents would come back with nothing this operator admits: {STRONGER}"
+        )),
     }
 }

@@ -105,7 +105,7 @@ impl Bundle {
         let certificates = certificates(pem)
             .map_err(|error| MaterialError::new(Reason::InvalidPEM, format!("`{key}` {error}")))?;
         let parsed = parse_chain(&certificates, key)?;
-        let ends: Vec<_> = parsed.iter().map(validity).collect::<Result<_, _>>()?;
+        let ends: Vec<_> = parsed.iter().map(validity).collect();
         let valid = ends
             .iter()
             .filter(|(start, end)| *start <= now.wall && now.wall < *end);
@@ -217,7 +217,7 @@ fn check_validity(
 ) -> Result<Timestamp, MaterialError> {
     let mut earliest_end = None;
     for certificate in chain {
-        let (start, end) = validity(certificate)?;
+        let (start, end) = validity(certificate);
         if now.wall < start {
             return Err(MaterialError {
                 until: Some(start),
@@ -242,15 +242,18 @@ fn check_validity(
     earliest_end.ok_or_else(|| MaterialError::new(Reason::InvalidPEM, format!("`{key}` is empty")))
 }
 
-fn validity(certificate: &X509Certificate<'_>) -> Result<(Timestamp, Timestamp), MaterialError> {
+/// In seconds; leaves room to add to.
+const YEAR_9000: i64 = 221_845_392_000;
+
+fn validity(certificate: &X509Certificate<'_>) -> (Timestamp, Timestamp) {
+    // 99991231235959Z, 'no well-defined end' (RFC 5280, 4.1.2.5), is beyond
+    // what a Timestamp holds.
     let at = |time: x509_parser::time::ASN1Time| {
-        Timestamp::from_second(time.timestamp()).map_err(|_| {
-            MaterialError::new(Reason::InvalidPEM, "a certificate has no readable dates")
-        })
+        let second = time.timestamp().clamp(0, YEAR_9000);
+        Timestamp::from_second(second).unwrap_or(Timestamp::UNIX_EPOCH)
     };
     let validity = certificate.validity();
-    // notAfter is the last second of validity (RFC 5280, 4.1.2.5).
-    Ok((at(validity.not_before)?, at(validity.not_after)?))
+    (at(validity.not_before), at(validity.not_after))
 }
 
 fn check_usage(leaf: &X509Certificate<'_>) -> Result<(), MaterialError> {

@@ -16,6 +16,8 @@ use crate::{
 pub struct Context<'a> {
     /// For profiles without an endpoint.
     pub advertised_url: &'a url::Url,
+    /// Where we serve OpAMP.
+    pub path: &'a str,
     /// Our own serving chain, once there is one.
     pub serving: Option<&'a Serving>,
     /// Who would be admitted.

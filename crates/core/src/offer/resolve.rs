@@ -88,7 +88,7 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
         self.references = names.iter().map(|name| self.reference(name)).collect();
         let plan = self.plan(context.advertised_url)?;
         let credential = credential(&plan);
-        lockout::check(&plan, &credential, context.serving, context.trust, self.now)
+        lockout::check(&plan, &credential, context, self.now)
             .map_err(|message| refused(ConditionType::Accepted, Reason::WouldLockOut, message))?;
         self.until = earliest(self.until, credential.not_after);
         let draft = Draft::new(

@@ -104,7 +104,6 @@ impl Draft {
             authorization: strong.map(|value| value.keyed_authorization(&self.keys)),
             not_after: self.credential.not_after,
             published,
-            superseded: None,
         }
     }
 }

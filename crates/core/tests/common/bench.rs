@@ -90,6 +90,7 @@ impl Bench {
                 previous: None,
                 bound: Bound::Everyone,
                 paused: false,
+                selector: Arc::default(),
             },
             trust: None,
             hold: Duration::ZERO,

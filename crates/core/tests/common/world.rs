@@ -187,6 +187,10 @@ impl World {
         };
     }
 
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
     pub(crate) fn trust(&self, ledger: &Ledger) -> Trust {
         Trust::new(Vec::new(), self.keys.clone(), ledger)
     }
@@ -199,6 +203,7 @@ impl World {
             |name| self.objects.get(name).unwrap_or(&absent),
             &Context {
                 advertised_url: &self.advertised,
+                path: "/v1/opamp",
                 serving: Some(&self.serving),
                 trust: &self.trust(&Ledger::default()),
                 keys: &self.keys,

@@ -337,6 +337,15 @@ fn law4_what_would_lock_agents_out_never_leaves() {
     wrong_host.spec.opamp.endpoint = Some("wss://other.example.com/v1/opamp".into());
     assert_eq!(wrong_host.refused(), locked, "host");
 
+    let mut wrong_path = World::new();
+    for endpoint in [
+        "wss://opamp.example.com:4320",
+        "wss://opamp.example.com:4320/v1/opamp/",
+    ] {
+        wrong_path.spec.opamp.endpoint = Some(endpoint.into());
+        assert_eq!(wrong_path.refused(), locked, "path of {endpoint}");
+    }
+
     let mut wrong_bundle = World::new();
     wrong_bundle.bundle(opaque(&[("ca.crt", &Ca::new("serving").pem)]));
     assert_eq!(wrong_bundle.refused(), locked, "bundle");
@@ -365,7 +374,11 @@ fn law4_what_would_lock_agents_out_never_leaves() {
     let mut nobody = World::new();
     nobody.without_certificate();
     nobody.secret("token", opaque(&[("token", "weak")]));
-    assert_eq!(nobody.refused(), locked, "a weak token nobody admits");
+    assert_eq!(
+        nobody.refused(),
+        locked,
+        "a token that could not be rotated"
+    );
     nobody.spec.opamp.headers.clear();
     assert_eq!(nobody.refused(), locked, "no credential");
 }

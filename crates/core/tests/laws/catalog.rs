@@ -1,0 +1,224 @@
+//! Laws 2, 4 and 9 in the catalog: whom settings are for, and what stays in
+//! force.
+
+use std::{sync::Arc, time::Duration};
+
+use opamp_operator_api::{
+    reason::{ConditionType, Reason},
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
+    values::{Attributes, ObjectRef, ProfileKey},
+};
+use opamp_operator_core::{
+    catalog::{Catalog, Settings, Settled, Stored},
+    identity::Ledger,
+    offer::{Context, Observed, Refusal, Revision},
+};
+
+use crate::common::{World, at, opaque};
+
+const DEBOUNCE: u64 = 2;
+
+struct Bench {
+    world: World,
+    catalog: Catalog,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let settings = Settings {
+            debounce: Duration::from_secs(DEBOUNCE),
+            admin_namespaces: ["admin".to_owned()].into(),
+        };
+        Self {
+            world: World::new(),
+            catalog: Catalog::new(settings),
+        }
+    }
+
+    fn write(&mut self, spec: Result<&OpAMPConnectionProfileSpec, Refusal>, seconds: u64) {
+        let stored = Stored {
+            generation: i64::try_from(seconds).unwrap() + 1,
+            uid: None,
+            spec: spec.map(|spec| Arc::new(spec.clone())),
+            status: OpAMPConnectionProfileStatus::default(),
+        };
+        let key = self.world.profile.clone();
+        self.catalog.set_profile(&key, Some(stored), at(seconds));
+        for object in self.catalog.wanted() {
+            let observed = self.world.objects.get(&object).cloned();
+            let observed = observed.unwrap_or(Observed::Absent);
+            self.catalog.set_object(&object, observed, at(seconds));
+        }
+    }
+
+    /// Settles the profile, and adopts what comes of it.
+    fn settle(&mut self, seconds: u64, opened: bool) -> Settled {
+        let trust = self.world.trust(&Ledger::default());
+        let context = Context {
+            advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
+            path: "/v1/opamp",
+            serving: Some(self.world.serving()),
+            trust: &trust,
+            keys: &self.world.keys,
+        };
+        let key = self.world.profile.clone();
+        let settled = self.catalog.settle(&key, &context, at(seconds));
+        if let Settled::Draft(draft, spec) = &settled {
+            let number = self.number() + 1;
+            let revision = Arc::new(Revision::new((**draft).clone(), number));
+            let started = at(seconds).wall;
+            self.catalog
+                .adopt(revision, Arc::clone(spec), started, opened);
+        }
+        settled
+    }
+
+    fn number(&self) -> u64 {
+        let state = self.catalog.get(&self.world.profile);
+        let current = state.and_then(|state| state.current.as_ref());
+        current.map_or(0, |revision| revision.number())
+    }
+
+    fn previous(&self) -> Option<u64> {
+        let state = self.catalog.get(&self.world.profile)?;
+        state.previous.as_ref().map(|revision| revision.number())
+    }
+
+    /// Would an agent of this team choose the profile?
+    fn selects(&self, team: &str, published: bool) -> bool {
+        let attributes = attributes(team);
+        let candidates = self.catalog.candidates(|_| published);
+        candidates
+            .iter()
+            .any(|candidate| candidate.selector.matches("", &attributes))
+    }
+}
+
+fn attributes(team: &str) -> Attributes {
+    Attributes {
+        identifying: [("team".to_owned(), team.to_owned())].into(),
+        ..Attributes::default()
+    }
+}
+
+fn for_team(spec: &OpAMPConnectionProfileSpec, team: &str) -> OpAMPConnectionProfileSpec {
+    let mut spec = spec.clone();
+    let attribute = ("team".to_owned(), team.to_owned());
+    spec.agent_selector.match_attributes = [attribute].into();
+    spec
+}
+
+fn broken() -> Refusal {
+    Refusal {
+        condition: ConditionType::Accepted,
+        reason: Reason::InvalidSpec,
+        message: "a typing error".into(),
+    }
+}
+
+#[test]
+fn law2_whom_settings_are_for_changes_with_the_settings() {
+    let mut bench = Bench::new();
+    let a = for_team(&bench.world.spec, "a");
+    bench.write(Ok(&a), 0);
+    assert!(!bench.selects("a", false), "nothing is in force yet");
+    bench.settle(2, false);
+    assert!(bench.selects("a", false));
+
+    // Another token for another team, in one edit.
+    let token = "another-token-with-enough-bits-in-it";
+    bench.world.secret("token", opaque(&[("token", token)]));
+    let b = for_team(&bench.world.spec, "b");
+    bench.write(Ok(&b), 10);
+    assert!(bench.selects("a", false) && !bench.selects("b", false));
+    bench.settle(12, true);
+    assert!(bench.selects("b", false) && !bench.selects("a", false));
+
+    // A broken object keeps both as they are.
+    bench.world.secret("token", opaque(&[("token", "")]));
+    let c = for_team(&bench.world.spec, "c");
+    bench.write(Ok(&c), 20);
+    bench.settle(22, true);
+    assert!(bench.selects("b", false) && !bench.selects("c", false));
+    assert_eq!(bench.number(), 2);
+}
+
+#[test]
+fn law9_a_spec_that_cannot_be_used_moves_no_agent() {
+    let mut bench = Bench::new();
+    let a = for_team(&bench.world.spec, "a");
+    bench.write(Ok(&a), 0);
+    bench.settle(2, false);
+    bench.write(Err(broken()), 10);
+    bench.settle(12, false);
+    assert!(bench.selects("a", false));
+    let mut greedy = for_team(&bench.world.spec, "b");
+    greedy.priority = 1_000_001;
+    bench.write(Ok(&greedy), 20);
+    bench.settle(22, false);
+    assert!(bench.selects("a", false) && !bench.selects("b", false));
+    let state = bench.catalog.get(&bench.world.profile).unwrap();
+    let reason = state.refusal.as_ref().map(|refusal| refusal.reason);
+    assert_eq!(reason, Some(Reason::PolicyDenied));
+}
+
+#[test]
+fn law8_a_profile_that_had_settings_keeps_its_agents_while_it_is_broken_at_start() {
+    let mut bench = Bench::new();
+    bench.world.secret("token", opaque(&[("token", "")]));
+    let a = for_team(&bench.world.spec, "a");
+    bench.write(Ok(&a), 0);
+    bench.settle(2, false);
+    assert!(bench.selects("a", true));
+    // One that never had any takes no agent from another profile.
+    assert!(!bench.selects("a", false));
+}
+
+#[test]
+fn law9_a_profile_that_is_deleted_and_made_anew_keeps_its_agents() {
+    let mut bench = Bench::new();
+    let a = for_team(&bench.world.spec, "a");
+    bench.write(Ok(&a), 0);
+    bench.settle(2, false);
+    let key = bench.world.profile.clone();
+    bench.catalog.set_profile(&key, None, at(10));
+    assert!(bench.selects("a", false));
+    assert!(bench.catalog.get(&key).is_none(), "no status is written");
+    bench.write(Ok(&a), 11);
+    assert!(matches!(bench.settle(12, false), Settled::Unchanged));
+    assert_eq!(bench.number(), 1);
+
+    bench.catalog.set_profile(&key, None, at(20));
+    assert_eq!(bench.catalog.due(at(21)), Vec::<ProfileKey>::new());
+    assert_eq!(bench.catalog.due(at(22)), [key]);
+    assert!(matches!(bench.settle(22, false), Settled::Gone));
+    assert!(!bench.selects("a", true));
+}
+
+#[test]
+fn law4_what_was_never_open_to_everyone_is_not_what_lost_agents_go_back_to() {
+    let mut bench = Bench::new();
+    let heartbeats: [u32; 3] = [10, 20, 30];
+    let mut spec = bench.world.spec.clone();
+    for (heartbeat, opened) in heartbeats.into_iter().zip([false, true, false]) {
+        spec.opamp.heartbeat_interval_seconds = heartbeat;
+        let seconds = u64::from(heartbeat);
+        bench.write(Ok(&spec), seconds);
+        bench.settle(seconds + DEBOUNCE, opened);
+    }
+    // The first was opened, the second never was.
+    assert_eq!((bench.number(), bench.previous()), (3, Some(1)));
+}
+
+#[test]
+fn law4_an_object_that_was_let_go_is_unknown_until_it_is_told_again() {
+    let mut bench = Bench::new();
+    let spec = bench.world.spec.clone();
+    bench.write(Ok(&spec), 0);
+    let token = ObjectRef::secret("a", "token");
+    assert_ne!(*bench.catalog.object(&token), Observed::Pending);
+    bench.catalog.retain(|object| *object != token);
+    assert_eq!(*bench.catalog.object(&token), Observed::Pending);
+    assert!(matches!(bench.settle(2, false), Settled::Unchanged));
+    assert_eq!(bench.number(), 0);
+}
