@@ -3,8 +3,7 @@
 #   make demo      three real agents are moved to mutual TLS and follow a renewal (KEEP=1 stays up)
 #   make test      everything: lint, units, integration, end to end
 #   make lint      formatting and clippy
-#   make generate  the CRDs from the types
-#   make chart     the chart's copy of the CRDs
+#   make generate  the CRDs from the types, also into the chart
 #   make doc       the API documentation
 
 CARGO ?= cargo
@@ -13,7 +12,7 @@ RUST_TEST_THREADS ?= 4
 export RUST_TEST_THREADS
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint generate chart doc operator parts
+.PHONY: help demo test lint generate doc operator parts
 
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
@@ -38,9 +37,6 @@ lint:
 generate:
 	for directory in crds charts/opamp-operator/files; do \
 	  $(CARGO) run --quiet --package opamp-operator -- crd --directory $$directory || exit 1; done
-
-chart:
-	cp crds/*.yaml charts/opamp-operator/files/
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

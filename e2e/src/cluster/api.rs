@@ -209,6 +209,7 @@ impl Api {
             "Role" => ("apis/rbac.authorization.k8s.io/v1", "roles"),
             "Certificate" => ("apis/cert-manager.io/v1", "certificates"),
             "Issuer" => ("apis/cert-manager.io/v1", "issuers"),
+            "OpAMPAgent" => ("apis/opamp-operator.dev/v1alpha1", "opampagents"),
             "OpAMPConnectionProfile" => (
                 "apis/opamp-operator.dev/v1alpha1",
                 "opampconnectionprofiles",

@@ -18,20 +18,6 @@ fn read(path: &str) -> Result<String> {
     fs::read_to_string(&file).with_context(|| file.display().to_string())
 }
 
-#[test]
-fn the_charts_definition_is_the_repositorys() -> Result<()> {
-    let name = "opampconnectionprofiles.yaml";
-    let own = read(&format!("charts/opamp-operator/files/{name}"))?;
-    ensure!(
-        own == read(&format!("crds/{name}"))?,
-        "the chart's copy of {name} is another one; run `make chart`"
-    );
-    let chart_files = fs::read_dir(repository().join("charts/opamp-operator/files"))?.count();
-    let definitions = fs::read_dir(repository().join("crds"))?.count();
-    ensure!(chart_files == definitions, "{chart_files} of {definitions}");
-    Ok(())
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
     let helm = shared().await?.helm()?;
@@ -67,7 +53,7 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let all = rendered(&[]).await?;
     let definition = find(&all, "CustomResourceDefinition", "");
     let definition = definition.context("no definition")?;
-    let ours: Value = serde_saphyr::from_str(&read("crds/opampconnectionprofiles.yaml")?)?;
+    let ours: Value = serde_saphyr::from_str(&read("crds/opampagents.yaml")?)?;
     let (have, wanted) = (definition["spec"].clone(), ours["spec"].clone());
     ensure!(whole(have) == whole(wanted), "another definition");
     ensure!(keeps(definition), "{}", definition["metadata"]);
@@ -86,6 +72,7 @@ async fn every_value_does_what_it_says() -> Result<()> {
     seen.sort();
     ensure!(
         seen == [
+            "CustomResourceDefinition /opampagents.opamp-operator.dev",
             "CustomResourceDefinition /opampconnectionprofiles.opamp-operator.dev",
             "Role ops/opamp-operator",
             "Role ops/opamp-operator-profiles",

@@ -20,6 +20,16 @@ const OWN: &[Row] = &[
             "create", "delete", "get", "list", "patch", "update", "watch",
         ],
     ),
+    (
+        "opamp-operator.dev/opampagents",
+        "",
+        &["create", "delete", "get", "list", "patch"],
+    ),
+    (
+        "opamp-operator.dev/opampagents/status",
+        "",
+        &["get", "patch"],
+    ),
     ("secrets", "", &["create"]),
     (
         "secrets",
@@ -36,6 +46,16 @@ const WATCHED: &[Row] = &[
         "opamp-operator.dev/opampconnectionprofiles/status",
         "",
         &["get", "patch", "update"],
+    ),
+    (
+        "opamp-operator.dev/opampagents",
+        "",
+        &["create", "delete", "get", "list", "patch"],
+    ),
+    (
+        "opamp-operator.dev/opampagents/status",
+        "",
+        &["get", "patch"],
     ),
     ("secrets", "", READ),
     ("configmaps", "", READ),
@@ -180,6 +200,8 @@ async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
     let (own, watched, other) = (&place.own[..], &place.watched[..], &place.other[..]);
     let profiles = "opamp-operator.dev/opampconnectionprofiles";
     let status = "opamp-operator.dev/opampconnectionprofiles/status";
+    let agents = "opamp-operator.dev/opampagents";
+    let agents_status = "opamp-operator.dev/opampagents/status";
     let key = "secrets/opamp-operator-hash-key";
     let table = [
         (own, "create", "apps/controllerrevisions", true),
@@ -189,6 +211,10 @@ async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
         (own, "watch", "secrets", true),
         (watched, "watch", profiles, true),
         (watched, "patch", status, true),
+        (own, "create", agents, true),
+        (watched, "patch", agents_status, true),
+        (watched, "update", agents, false),
+        (other, "list", agents, false),
         (watched, "watch", "secrets", true),
         (watched, "list", "configmaps", true),
         (watched, "create", "events.k8s.io/events", true),
