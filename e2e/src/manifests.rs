@@ -65,6 +65,15 @@ impl Manifests {
         std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))
     }
 
+    /// Writes a profile into the file of another one, in one step.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn replace(&self, old: &str, new: &Value) -> Result<()> {
+        let file = self.file("OpAMPConnectionProfile", old);
+        write_atomically(&file, &serde_saphyr::to_string(new)?)
+    }
+
     fn file(&self, kind: &str, name: &str) -> PathBuf {
         let kind = kind.to_lowercase();
         self.folder.join(format!("{kind}-{name}.yaml"))

@@ -49,6 +49,7 @@ impl Controller {
             match self.catalog.settle(key, &context, now) {
                 Settled::Gone => self.forget_profile(key),
                 Settled::Unchanged => {}
+                Settled::Retargeted => self.publish_target(key),
                 Settled::Draft(draft, spec) => self.record(key, *draft, spec).await,
             }
             self.dirty.insert(key.clone());
@@ -220,7 +221,6 @@ impl Controller {
             previous: state.previous.clone(),
             bound: rollout.bound(),
             paused: newest.paused,
-            selector: Arc::new(spec.agent_selector.clone()),
         };
         self.rollouts.insert(key.clone(), rollout);
         self.hub.book.publish_target(key, Some(target));

@@ -128,11 +128,7 @@ fn settle(hub: &Hub, agent: &mut Agent, id: LinkId) -> Option<Arc<Target>> {
     }
     hub.roster.note(agent, &transitions);
     match choice {
-        Choice::Profile(profile) => {
-            let target = hub.book.target(&profile).borrow().clone();
-            // Candidates and targets are published one after the other.
-            target.filter(|target| agent.is_for(target))
-        }
+        Choice::Profile(profile) => hub.book.target(&profile).borrow().clone(),
         _ => None,
     }
 }

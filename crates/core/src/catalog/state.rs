@@ -84,6 +84,8 @@ pub enum Settled {
     Gone,
     /// The settings in force stay.
     Unchanged,
+    /// The settings in force are for others now.
+    Retargeted,
     /// New settings: to be numbered, stored and adopted.
     Draft(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
 }
@@ -259,15 +261,22 @@ impl Catalog {
             Outcome::Resolved(draft) => {
                 state.references = resolution.references;
                 state.conclude(None);
-                let same = state
-                    .current
-                    .as_ref()
-                    .is_some_and(|c| c.marker() == draft.marker);
-                if same {
-                    state.in_force = Some(spec);
-                    return Settled::Unchanged;
+                let same = state.current.as_ref();
+                let Some(same) = same.filter(|current| current.marker() == draft.marker) else {
+                    return Settled::Draft(draft, spec);
+                };
+                // The same settings, perhaps for others.
+                let changed = *same.selector() != draft.selector;
+                if changed {
+                    let number = same.number();
+                    state.current = Some(Arc::new(Revision::new(*draft, number)));
                 }
-                Settled::Draft(draft, spec)
+                state.in_force = Some(spec);
+                if changed {
+                    Settled::Retargeted
+                } else {
+                    Settled::Unchanged
+                }
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opamp_operator_api::{v1alpha1::AgentSelector, values::Attributes};
+use opamp_operator_api::values::Attributes;
 use opamp_wire::InstanceUid;
 
 use crate::offer::Revision;
@@ -30,32 +30,27 @@ pub struct Target {
     pub bound: Bound,
     /// The profile stops new offers.
     pub paused: bool,
-    /// Whom these settings are for. It travels with them, so that an edit of
-    /// both can never bring the settings of one to the agents of the other.
-    pub selector: Arc<AgentSelector>,
 }
 
 impl Target {
-    /// Are these settings for this agent?
+    /// What this agent should have; none if it should be left alone.
     #[must_use]
-    pub fn selects(&self, uid: InstanceUid, attributes: Option<&Attributes>) -> bool {
-        match attributes {
-            None if self.selector.reads_attributes() => false,
-            None => self
-                .selector
-                .matches(&uid.to_string(), &Attributes::default()),
-            Some(attributes) => self.selector.matches(&uid.to_string(), attributes),
-        }
-    }
-
-    /// What `uid` should have; none if it should be left alone.
-    #[must_use]
-    pub fn revision_for(&self, uid: InstanceUid) -> Option<&Arc<Revision>> {
-        match self.bound {
-            Bound::Everyone => Some(&self.current),
-            Bound::One(first) if first == uid => Some(&self.current),
-            _ => self.previous.as_ref(),
-        }
+    pub fn revision_for(
+        &self,
+        uid: InstanceUid,
+        attributes: Option<&Attributes>,
+    ) -> Option<&Arc<Revision>> {
+        let open = match self.bound {
+            Bound::Everyone => true,
+            Bound::One(first) => first == uid,
+            Bound::Nobody => false,
+        };
+        let revision = if open {
+            Some(&self.current)
+        } else {
+            self.previous.as_ref()
+        };
+        revision.filter(|revision| revision.selects(uid, attributes))
     }
 }
 
@@ -66,6 +61,6 @@ impl PartialEq for Target {
             && self.current.marker() == other.current.marker()
             && self.bound == other.bound
             && self.paused == other.paused
-            && self.selector == other.selector
+            && self.current.selector() == other.current.selector()
     }
 }

@@ -90,7 +90,7 @@ pub struct Agent {
     namespace: String,
     binding: Option<Identity>,
     pub(super) capabilities: AgentCapabilities,
-    attributes: Option<Attributes>,
+    pub(super) attributes: Option<Attributes>,
     pub(super) links: Vec<Link>,
     profile: Option<ProfileKey>,
     offered: Vec<Recognition>,
@@ -202,12 +202,6 @@ impl Agent {
     #[must_use]
     pub fn last_contact(&self) -> Timestamp {
         self.last_contact
-    }
-
-    /// Are these settings for this agent, as far as it is known?
-    #[must_use]
-    pub fn is_for(&self, target: &Target) -> bool {
-        target.selects(self.uid, self.attributes.as_ref())
     }
 
     /// Was any of these offered under this UID?
@@ -625,7 +619,10 @@ impl Agent {
             step.transitions.push(Transition::Proved(proved));
             self.attempts.proved(revision.marker());
         }
-        let wanted = [Some(&target.current), target.revision_for(self.uid)];
+        let wanted = [
+            Some(&target.current),
+            target.revision_for(self.uid, self.attributes.as_ref()),
+        ];
         let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
         // What it runs, it was given; a record may have been lost.
         self.note_offered(this);

@@ -72,7 +72,7 @@ impl Agent {
         if link.shared {
             return silent(Silence::Shared);
         }
-        let Some(revision) = target.revision_for(self.uid) else {
+        let Some(revision) = target.revision_for(self.uid, self.attributes.as_ref()) else {
             return silent(Silence::NotOpen);
         };
         // Above the bound an agent that lost its settings gets those before;

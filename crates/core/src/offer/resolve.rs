@@ -3,6 +3,8 @@
 //! The CRD's rules were judged before; whatever could lock an agent out is
 //! checked here again, since an object may be older than its schema.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
@@ -93,6 +95,7 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
         self.until = earliest(self.until, credential.not_after);
         let draft = Draft::new(
             self.key.clone(),
+            Arc::new(self.spec.agent_selector.clone()),
             plan.settings(),
             credential,
             plan.trust(),

@@ -1,12 +1,18 @@
 //! A validated, encoded, hashed set of settings. Neither it nor anything in it
 //! prints its content.
 
-use std::{fmt, sync::OnceLock};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
 
 use jiff::Timestamp;
-use opamp_operator_api::values::{MARKER_HEADER, ProfileKey};
+use opamp_operator_api::{
+    v1alpha1::AgentSelector,
+    values::{Attributes, MARKER_HEADER, ProfileKey},
+};
 use opamp_wire::{
-    OfferBytes,
+    InstanceUid, OfferBytes,
     proto::{ConnectionSettingsOffers, Header, OpAmpConnectionSettings},
 };
 use prost::Message as _;
@@ -47,6 +53,9 @@ pub struct Draft {
     pub profile: ProfileKey,
     /// Of the section without its marker header.
     pub marker: Marker,
+    /// Whom the settings are for. It travels with them, so that an edit of both
+    /// can never bring the settings of one to the agents of another.
+    pub selector: Arc<AgentSelector>,
     /// What agents will present.
     pub credential: Credential,
     /// How agents will verify us.
@@ -58,6 +67,7 @@ pub struct Draft {
 impl Draft {
     pub(super) fn new(
         profile: ProfileKey,
+        selector: Arc<AgentSelector>,
         mut settings: OpAmpConnectionSettings,
         credential: Credential,
         trust: ServerTrust,
@@ -75,6 +85,7 @@ impl Draft {
             .push(header);
         Self {
             profile,
+            selector,
             marker,
             credential,
             trust,
@@ -156,6 +167,23 @@ impl Revision {
     #[must_use]
     pub fn credential(&self) -> &Credential {
         &self.draft.credential
+    }
+
+    /// Whom it is for.
+    #[must_use]
+    pub fn selector(&self) -> &Arc<AgentSelector> {
+        &self.draft.selector
+    }
+
+    /// Is it for this agent, as far as it is known?
+    #[must_use]
+    pub fn selects(&self, uid: InstanceUid, attributes: Option<&Attributes>) -> bool {
+        let selector = self.selector();
+        match attributes {
+            None if selector.reads_attributes() => false,
+            None => selector.matches(&uid.to_string(), &Attributes::default()),
+            Some(attributes) => selector.matches(&uid.to_string(), attributes),
+        }
     }
 
     /// How agents that run it verify us.

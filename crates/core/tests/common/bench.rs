@@ -90,7 +90,6 @@ impl Bench {
                 previous: None,
                 bound: Bound::Everyone,
                 paused: false,
-                selector: Arc::default(),
             },
             trust: None,
             hold: Duration::ZERO,

@@ -9,12 +9,12 @@ use opamp_operator_api::{
     values::{Attributes, ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
-    catalog::{Catalog, Settings, Settled, Stored},
+    catalog::{Bound, Catalog, Settings, Settled, Stored, Target},
     identity::Ledger,
     offer::{Context, Observed, Refusal, Revision},
 };
 
-use crate::common::{World, at, opaque};
+use crate::common::{World, at, opaque, uid};
 
 const DEBOUNCE: u64 = 2;
 
@@ -221,4 +221,30 @@ fn law4_an_object_that_was_let_go_is_unknown_until_it_is_told_again() {
     assert_eq!(*bench.catalog.object(&token), Observed::Pending);
     assert!(matches!(bench.settle(2, false), Settled::Unchanged));
     assert_eq!(bench.number(), 0);
+}
+
+#[test]
+fn law2_the_settings_before_are_only_for_those_they_were_for() {
+    let mut world = World::new();
+    world.spec = for_team(&world.spec, "a");
+    let before = world.revision_with(1, 10);
+    world.spec = for_team(&world.spec, "b");
+    let current = world.revision_with(2, 20);
+    let mut target = Target {
+        current,
+        previous: Some(before),
+        bound: Bound::Nobody,
+        paused: false,
+    };
+    let number = |target: &Target, team: Option<&str>| {
+        let attributes = team.map(attributes);
+        let revision = target.revision_for(uid(1), attributes.as_ref());
+        revision.map(|revision| revision.number())
+    };
+    assert_eq!(number(&target, Some("a")), Some(1));
+    assert_eq!(number(&target, Some("b")), None);
+    assert_eq!(number(&target, None), None, "not before it is described");
+    target.bound = Bound::Everyone;
+    assert_eq!(number(&target, Some("a")), None);
+    assert_eq!(number(&target, Some("b")), Some(2));
 }

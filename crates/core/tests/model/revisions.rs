@@ -176,7 +176,6 @@ impl Catalog {
             paused: before.as_ref().is_some_and(|b| b.paused),
             bound: before.as_ref().map_or(Bound::Everyone, |b| b.bound),
             previous: before.map(|b| b.current),
-            selector: Arc::default(),
         });
         let token = |name: &str, shown: Presented| Authenticator::Token {
             name: name.into(),
