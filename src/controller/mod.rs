@@ -83,6 +83,8 @@ pub struct Controller {
     unlistable: BTreeSet<String>,
     /// Ledger entries on their way, and what became of them.
     storing: BTreeMap<ProfileKey, publish::Storing>,
+    /// Why the last attempt failed.
+    unstored: BTreeMap<ProfileKey, String>,
     stored: (
         mpsc::Sender<publish::Stored>,
         mpsc::Receiver<publish::Stored>,
@@ -150,6 +152,7 @@ impl Controller {
             next_ticket: 0,
             unlistable: BTreeSet::new(),
             storing: BTreeMap::new(),
+            unstored: BTreeMap::new(),
             stored: mpsc::channel(STORED_QUEUE),
             ready,
         }

@@ -67,6 +67,7 @@ impl Controller {
         self.rollouts.remove(key);
         self.replan.remove(key);
         self.storing.remove(key);
+        self.unstored.remove(key);
         self.want();
     }
 
@@ -94,6 +95,10 @@ impl Controller {
             return;
         }
         let number = newest.map_or(1, |entry| entry.number + 1);
+        if let Some(message) = self.unstored.get(key).cloned() {
+            // It stays said until it is mended.
+            self.refuse(key, Reason::LedgerUnavailable, message);
+        }
         let entry = draft.ledger_entry(number, now.wall);
         self.storing.insert(key.clone(), Storing { draft, spec });
         let (done, stored) = oneshot::channel();
@@ -114,6 +119,7 @@ impl Controller {
     pub(super) fn stored(&mut self, (key, stored): Stored) {
         let now = self.hub.clock.now();
         let storing = self.storing.remove(&key);
+        self.unstored.remove(&key);
         match stored {
             Ok(entry) => {
                 let (number, published) = (entry.number, entry.published);
@@ -133,6 +139,7 @@ impl Controller {
                     "the ledger cannot be written ({error}): new settings wait until it can"
                 );
                 tracing::error!(profile = %key, message);
+                self.unstored.insert(key.clone(), message.clone());
                 self.refuse(&key, Reason::LedgerUnavailable, message);
                 self.catalog.retry(&key, now.uptime + LEDGER_RETRY);
             }

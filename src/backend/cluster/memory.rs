@@ -253,3 +253,91 @@ fn write(entry: &LedgerEntry) -> Option<ControllerRevision> {
 fn read(revision: &ControllerRevision) -> Option<LedgerEntry> {
     serde_json::from_value(revision.data.as_ref()?.0.clone()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use http::{Method, Request, Response};
+    use kube::client::Body;
+    use opamp_operator_core::identity::Marker;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// An API that stores what it is given and may lose its own answers: a
+    /// fault that no real one can be brought to show on demand.
+    fn api(lost: Arc<Mutex<usize>>) -> Client {
+        let stored: Arc<Mutex<Option<Value>>> = Arc::default();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let (stored, lost) = (Arc::clone(&stored), Arc::clone(&lost));
+            async move {
+                let create = request.method() == Method::POST;
+                let body = request.into_body().collect_bytes().await.unwrap();
+                let mut stored = stored.lock().unwrap();
+                let refuse = |code: u16| {
+                    let status = json!({"kind": "Status", "code": code, "message": "no", "status": "Failure"});
+                    (code, status)
+                };
+                let (code, answer) = match (create, stored.clone()) {
+                    (true, None) => {
+                        let object: Value = serde_json::from_slice(&body).unwrap();
+                        *stored = Some(object.clone());
+                        (201, object)
+                    }
+                    (true, Some(_)) => refuse(409),
+                    (false, Some(object)) => (200, object),
+                    (false, None) => refuse(404),
+                };
+                let mut lost = lost.lock().unwrap();
+                let (code, answer) = if *lost > 0 {
+                    *lost -= 1;
+                    refuse(504)
+                } else {
+                    (code, answer)
+                };
+                let answer = Body::from(serde_json::to_vec(&answer).unwrap());
+                Response::builder().status(code).body(answer)
+            }
+        });
+        Client::new(service, "ops")
+    }
+
+    fn entry(marker: u8, second: i64) -> LedgerEntry {
+        LedgerEntry {
+            profile: ProfileKey::new("a", "p"),
+            number: 1,
+            marker: Marker::from_hex(&hex::encode([marker; 32])).unwrap(),
+            leaf: None,
+            authorization: None,
+            not_after: None,
+            published: jiff::Timestamp::from_second(second).unwrap(),
+        }
+    }
+
+    #[tokio::test]
+    async fn law9_an_answer_that_was_lost_is_made_good() {
+        let store = Store::new(api(Arc::new(Mutex::new(1))), "ops");
+        let first = store.put(&entry(1, 10)).await;
+        assert!(matches!(first, Err(StoreError::Failed(_))), "{first:?}");
+        // The same settings again, later: what is stored holds.
+        assert_eq!(store.put(&entry(1, 20)).await.unwrap(), entry(1, 10));
+        // Other settings need another number.
+        match store.put(&entry(2, 30)).await {
+            Err(StoreError::Taken(stored)) => assert_eq!(*stored, entry(1, 10)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn law7_keys_are_read_as_they_are_written() {
+        let keys = KeyRing::new(vec![[1; 32], [2; 32]]).unwrap();
+        let data = key_secret(&keys).data.unwrap().remove(KEYS).unwrap();
+        let read = parse_keys(&data.0).unwrap();
+        assert_eq!(
+            read.raw().collect::<Vec<_>>(),
+            keys.raw().collect::<Vec<_>>()
+        );
+        assert!(parse_keys(b"").is_none() && parse_keys(b"zz").is_none());
+    }
+}

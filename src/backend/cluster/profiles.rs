@@ -165,3 +165,72 @@ impl Watch {
         Vec::new()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn watch() -> Watch {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            Err::<http::Response<kube::client::Body>, _>(std::io::Error::other("nobody calls"))
+        });
+        let (observations, _) = mpsc::channel(1);
+        let client = Client::new(service, "a");
+        Watch::new(client, "a", Arc::new(Judge::new()), observations)
+    }
+
+    fn profile(name: &str, uid: &str, generation: i64) -> DynamicObject {
+        let object = json!({
+            "apiVersion": "opamp-operator.dev/v1alpha1",
+            "kind": "OpAMPConnectionProfile",
+            "metadata": {"name": name, "namespace": "a", "uid": uid, "generation": generation},
+            "spec": {
+                "agentSelector": {},
+                "fieldOfANewerVersion": 1,
+                "opamp": {
+                    "clientCertificate": {"source": "None"},
+                    "tls": {"systemCAs": "Include"},
+                },
+            },
+            "status": {"fieldOfANewerVersion": 1},
+        });
+        serde_json::from_value(object).unwrap()
+    }
+
+    /// Names of what was told; `-` before what is gone, `=` for a namespace.
+    fn told(watch: &mut Watch, event: Event<DynamicObject>) -> Vec<String> {
+        let word = |observation: &Observation| match observation {
+            Observation::Profile(key, Some(stored)) => {
+                assert!(stored.spec.is_ok(), "{:?}", stored.spec);
+                key.name.clone()
+            }
+            Observation::Profile(key, None) => format!("-{}", key.name),
+            Observation::Listed(namespace) => format!("={namespace}"),
+            other => format!("{other:?}"),
+        };
+        watch.take(event).iter().map(word).collect()
+    }
+
+    #[tokio::test]
+    async fn law8_a_namespace_is_listed_when_all_its_profiles_were_told() {
+        let mut watch = watch();
+        let nothing: [&str; 0] = [];
+        assert_eq!(told(&mut watch, Event::Init), nothing);
+        let p = profile("p", "1", 1);
+        assert_eq!(told(&mut watch, Event::InitApply(p.clone())), ["p"]);
+        assert_eq!(told(&mut watch, Event::InitDone), ["=a"]);
+        // An echo of our own status is no news; a new generation is.
+        assert_eq!(told(&mut watch, Event::Apply(p)), nothing);
+        assert_eq!(told(&mut watch, Event::Apply(profile("p", "1", 2))), ["p"]);
+        // Made anew under its name between two looks.
+        let anew = profile("p", "2", 1);
+        assert_eq!(told(&mut watch, Event::Apply(anew.clone())), ["-p", "p"]);
+        // Gone while the watch was interrupted.
+        assert_eq!(told(&mut watch, Event::Init), nothing);
+        assert_eq!(told(&mut watch, Event::InitDone), ["-p", "=a"]);
+        assert_eq!(told(&mut watch, Event::Apply(anew.clone())), ["p"]);
+        assert_eq!(told(&mut watch, Event::Delete(anew)), ["-p"]);
+    }
+}

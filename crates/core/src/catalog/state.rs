@@ -296,6 +296,7 @@ impl Catalog {
                 state.previous = before;
             }
             state.in_force = Some(spec);
+            state.refusal = None;
             state.started = Some(started);
             state.cause = state.last_change;
         }

@@ -1,0 +1,332 @@
+//! The controller between a backend and a hub that the test holds: what comes
+//! of observations, of answers that come late or never, and of what an earlier
+//! process left. Time is paused.
+#![expect(clippy::unwrap_used, reason = "helpers of a test end it by panicking")]
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use opamp_operator::{
+    backend::{Memory, Observation, Plug, Report, StoreError, pipe},
+    controller::{Controller, Setup},
+    hub::Hub,
+};
+use opamp_operator_api::{
+    OFFERABLE_LABEL, ObjectRef, ProfileKey,
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
+};
+use opamp_operator_core::{
+    catalog::{AuthenticatorSource, Settings, SourceKind, Stored, Target},
+    identity::{KeyRing, LedgerEntry, Presented, Proof},
+    offer::{Object, Observed},
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use tokio::sync::{oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+fn generate() -> KeyPair {
+    KeyPair::generate().unwrap()
+}
+
+const BOOTSTRAP: &str = "bootstrap-token-of-the-fleet";
+
+struct Bench {
+    hub: Arc<Hub>,
+    plug: Plug,
+    objects: BTreeMap<ObjectRef, Object>,
+    ledger: Vec<(
+        LedgerEntry,
+        oneshot::Sender<Result<LedgerEntry, StoreError>>,
+    )>,
+    statuses: BTreeMap<ProfileKey, OpAMPConnectionProfileStatus>,
+}
+
+fn object(label: bool, key: &str, value: &str) -> Object {
+    let labels = label.then(|| [(OFFERABLE_LABEL.to_owned(), "true".to_owned())].into());
+    let data = [(key.to_owned(), value.as_bytes().to_vec())];
+    Object::new("Opaque", labels.as_ref(), data, None)
+}
+
+fn spec(paused: bool) -> OpAMPConnectionProfileSpec {
+    serde_json::from_value(serde_json::json!({
+        "agentSelector": {},
+        "paused": paused,
+        "opamp": {
+            "headers": [{"name": "Authorization", "valueFrom": {
+                "prefix": "Bearer ", "secretKeyRef": {"name": "token", "key": "token"}}}],
+            "clientCertificate": {"source": "None"},
+            "tls": {"caBundleRef": {"kind": "ConfigMap", "name": "ca", "key": "ca.crt"}},
+        },
+    }))
+    .unwrap()
+}
+
+fn profile(name: &str) -> ProfileKey {
+    ProfileKey::new("a", name)
+}
+
+impl Bench {
+    fn new(key_lost: Option<String>) -> Self {
+        let (ca_key, key) = (generate(), generate());
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
+        let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        let issuer = Issuer::from_params(&ca, &ca_key);
+        let certificate = certificate.signed_by(&key, &issuer).unwrap();
+        let mut serving = object(false, "tls.crt", &certificate.pem());
+        let pair = object(false, "tls.key", &key.serialize_pem());
+        serving.data.extend(pair.data);
+        let objects = BTreeMap::from([
+            (ObjectRef::secret("a", "serving"), serving),
+            (
+                ObjectRef::secret("a", "bootstrap"),
+                object(false, "token", BOOTSTRAP),
+            ),
+            (
+                ObjectRef::secret("a", "token"),
+                object(true, "token", &"0123456789abcdef".repeat(2)),
+            ),
+            (
+                ObjectRef::config_map("a", "ca"),
+                object(false, "ca.crt", &ca_pem),
+            ),
+        ]);
+        let (port, plug) = pipe();
+        let hub = Arc::new(Hub::new(100, Duration::from_secs(15)));
+        let namespaces = ["a", "b"].map(str::to_owned);
+        let setup = Setup {
+            settings: Settings {
+                debounce: Duration::from_secs(2),
+                admin_namespaces: ["a".to_owned()].into(),
+            },
+            advertised_url: "wss://localhost:4320/v1/opamp".parse().unwrap(),
+            path: "/v1/opamp".into(),
+            namespaces: namespaces.into(),
+            serving: ObjectRef::secret("a", "serving"),
+            authenticators: vec![AuthenticatorSource {
+                name: "bootstrap".into(),
+                object: ObjectRef::secret("a", "bootstrap"),
+                kind: SourceKind::AgentToken,
+            }],
+            first_agent_timeout: Duration::from_secs(120),
+        };
+        let memory = Memory {
+            keys: KeyRing::new(vec![[1; 32]]).unwrap(),
+            key_lost,
+            ledger: Vec::new(),
+            agents: Vec::new(),
+        };
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let ready = watch::Sender::new(false);
+        let controller = Controller::new(Arc::clone(&hub), port, setup, memory, provider, ready);
+        tokio::spawn(controller.run(CancellationToken::new()));
+        Self {
+            hub,
+            plug,
+            objects,
+            ledger: Vec::new(),
+            statuses: BTreeMap::new(),
+        }
+    }
+
+    async fn observe(&self, observation: Observation) {
+        self.plug.observations.send(observation).await.unwrap();
+    }
+
+    async fn write(&self, name: &str, generation: i64, paused: bool) {
+        let stored = Stored {
+            generation,
+            uid: None,
+            spec: Ok(Arc::new(spec(paused))),
+            status: OpAMPConnectionProfileStatus::default(),
+        };
+        self.observe(Observation::Profile(profile(name), Some(Box::new(stored))))
+            .await;
+    }
+
+    async fn list(&self) {
+        for namespace in ["a", "b"] {
+            self.observe(Observation::Listed(namespace.into())).await;
+        }
+    }
+
+    /// Tells an object as it is now.
+    async fn tell(&self, object: &ObjectRef) {
+        let ticket = self.plug.wanted.borrow().get(object).copied().unwrap();
+        let observed = self.objects.get(object).cloned();
+        let observed = observed.map_or(Observed::Absent, |o| Observed::Present(Arc::new(o)));
+        self.observe(Observation::Object(object.clone(), ticket, observed))
+            .await;
+    }
+
+    /// Lets time pass as a backend that tells what is wanted, and keeps what is
+    /// reported.
+    async fn pass(&mut self, time: Duration) {
+        let end = tokio::time::Instant::now() + time;
+        loop {
+            tokio::select! {
+                changed = self.plug.wanted.changed() => {
+                    changed.unwrap();
+                    let wanted = self.plug.wanted.borrow_and_update().clone();
+                    for object in wanted.keys() {
+                        self.tell(object).await;
+                    }
+                }
+                report = self.plug.reports.recv() => match report.unwrap() {
+                    Report::Ledger(entry, answer) => self.ledger.push((*entry, answer)),
+                    Report::Profile { key, status, .. } => drop(self.statuses.insert(key, *status)),
+                    _ => {}
+                },
+                () = tokio::time::sleep_until(end) => return,
+            }
+        }
+    }
+
+    async fn seconds(&mut self, seconds: u64) {
+        self.pass(Duration::from_secs(seconds)).await;
+    }
+
+    /// Answers the oldest ledger entry.
+    fn store(
+        &mut self,
+        answer: impl FnOnce(LedgerEntry) -> Result<LedgerEntry, StoreError>,
+    ) -> u64 {
+        let (entry, done) = self.ledger.remove(0);
+        let number = entry.number;
+        done.send(answer(entry)).unwrap();
+        number
+    }
+
+    fn target(&self, name: &str) -> Option<Arc<Target>> {
+        self.hub.book.target(&profile(name)).borrow().clone()
+    }
+
+    fn reason(&self, name: &str, condition: &str) -> Option<String> {
+        let status = self.statuses.get(&profile(name))?;
+        let mut conditions = status.conditions.iter();
+        let found = conditions.find(|found| found.type_ == condition)?;
+        Some(format!("{} {}", found.status, found.reason))
+    }
+
+    fn proof(&self, token: &str) -> Option<Proof> {
+        let header = format!("Bearer {token}");
+        let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
+        let trust = self.hub.trust.borrow().clone()?;
+        Some(trust.verify(&presented, self.hub.clock.now()))
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn law9_no_profile_waits_for_the_ledger_entry_of_another() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.write("q", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    let at = bench
+        .ledger
+        .iter()
+        .position(|(entry, _)| entry.profile == profile("q"));
+    bench.ledger.swap(0, at.unwrap());
+    bench.store(Ok);
+    bench.seconds(2).await;
+    assert!(bench.target("q").is_some() && bench.target("p").is_none());
+    // No answer: nothing is offered, and the status says so.
+    bench.seconds(62).await;
+    let why = bench.reason("p", "Accepted");
+    assert_eq!(why.as_deref(), Some("False LedgerUnavailable"));
+    assert!(bench.target("p").is_none());
+    // It is tried again, and comes into force.
+    bench.ledger.remove(0);
+    assert_eq!(bench.store(Ok), 1);
+    bench.seconds(2).await;
+    assert!(bench.target("p").is_some());
+    let why = bench.reason("p", "Accepted");
+    assert_eq!(why.as_deref(), Some("True Accepted"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn law8_a_number_that_is_taken_is_not_used_again() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    let others = KeyRing::new(vec![[9; 32]]).unwrap();
+    let taken = |entry: LedgerEntry| {
+        let marker = others.sign("another", b"revision");
+        Err(StoreError::Taken(Box::new(LedgerEntry { marker, ..entry })))
+    };
+    assert_eq!(bench.store(taken), 1);
+    bench.seconds(2).await;
+    assert_eq!(bench.store(Ok), 2);
+    bench.seconds(2).await;
+    assert_eq!(bench.target("p").unwrap().current.number(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn law8_without_the_key_nothing_is_offered_and_agents_are_judged() {
+    let mut bench = Bench::new(Some("restore it".into()));
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    let why = bench.reason("p", "Accepted");
+    assert_eq!(why.as_deref(), Some("False HashKeyLost"));
+    assert!(bench.target("p").is_none() && bench.ledger.is_empty());
+    assert!(matches!(bench.proof(BOOTSTRAP), Some(Proof::Proved(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn law9_a_token_secret_that_breaks_or_goes_refuses_nobody_it_knew() {
+    let mut bench = Bench::new(None);
+    bench.list().await;
+    bench.seconds(1).await;
+    let secret = ObjectRef::secret("a", "bootstrap");
+    assert!(matches!(bench.proof(BOOTSTRAP), Some(Proof::Proved(_))));
+    let broken = object(false, "token", "short");
+    for replacement in [Some(broken), None] {
+        bench.objects.remove(&secret);
+        bench
+            .objects
+            .extend(replacement.map(|object| (secret.clone(), object)));
+        bench.tell(&secret).await;
+        bench.seconds(1).await;
+        assert!(matches!(bench.proof(BOOTSTRAP), Some(Proof::Proved(_))));
+    }
+    // One that was never there cannot say no.
+    let mut bench = Bench::new(None);
+    bench.objects.remove(&secret);
+    bench.list().await;
+    bench.seconds(1).await;
+    assert_eq!(bench.proof(BOOTSTRAP), Some(Proof::NotYet));
+}
+
+#[tokio::test(start_paused = true)]
+async fn law8_nobody_chooses_among_profiles_that_are_not_all_known() {
+    let mut bench = Bench::new(None);
+    bench.observe(Observation::Listed("a".into())).await;
+    bench.seconds(1).await;
+    assert!(bench.proof(BOOTSTRAP).is_none(), "not all was heard");
+    bench.observe(Observation::Unlistable("b".into())).await;
+    bench.seconds(1).await;
+    assert!(bench.proof(BOOTSTRAP).is_some());
+    let known =
+        |bench: &Bench, namespace: &str| bench.hub.book.candidates(namespace).borrow().is_some();
+    assert!(known(&bench, "a") && !known(&bench, "b"));
+    bench.observe(Observation::Listed("b".into())).await;
+    bench.seconds(1).await;
+    assert!(known(&bench, "b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_profile_that_is_paused_is_paused_at_once() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    bench.store(Ok);
+    bench.seconds(2).await;
+    assert!(!bench.target("p").unwrap().paused);
+    bench.write("p", 2, true).await;
+    bench.pass(Duration::from_millis(10)).await;
+    assert!(bench.target("p").unwrap().paused);
+}
