@@ -1,7 +1,7 @@
 //! From a request's credentials to who it is: 401 when everybody who could
 //! judge said no, 503 when somebody has not been heard.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     http::{HeaderMap, StatusCode, header},
@@ -11,7 +11,7 @@ use opamp_operator_api::MARKER_HEADER;
 use opamp_operator_core::identity::{Presented, Proof, Verdict};
 use rustls_pki_types::CertificateDer;
 
-use crate::hub::Hub;
+use super::shared::Shared;
 
 /// The client's certificates, as the handshake showed them.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +19,7 @@ pub(super) struct PeerChain(pub(super) Arc<[CertificateDer<'static>]>);
 
 /// Judges a request. The refusal is ready to be sent.
 pub(super) fn authenticate(
-    hub: &Hub,
+    shared: &Shared,
     peer: &PeerChain,
     headers: &HeaderMap,
 ) -> Result<(Presented, Verdict), Box<Response>> {
@@ -29,13 +29,17 @@ pub(super) fn authenticate(
         bytes(header::AUTHORIZATION.as_str()),
         bytes(MARKER_HEADER),
     );
+    let hub = &shared.hub;
     let trust = hub.trust.borrow().clone();
     let proof = trust.map_or(Proof::NotYet, |trust| {
         trust.verify(&presented, hub.clock.now())
     });
     match proof {
         Proof::Proved(verdict) => Ok((presented, verdict)),
-        Proof::NotYet => Err(Box::new(unavailable("not ready to judge credentials yet"))),
+        Proof::NotYet => Err(Box::new(unavailable(
+            shared.refusal(),
+            "not ready to judge credentials yet",
+        ))),
         Proof::Refused => {
             tracing::info!(
                 certificate = presented.leaf.is_some(),
@@ -52,12 +56,13 @@ pub(super) fn authenticate(
     }
 }
 
-/// 503, to be tried again after a jittered half minute (spec section "Throttling").
-pub(super) fn unavailable(why: &'static str) -> Response {
-    let mut random = [0; 1];
-    // Without randomness all come back at once; the answer stays right.
-    let _ = getrandom::fill(&mut random);
-    let seconds = 30 + u32::from(random[0]) % 30;
-    let retry = [(header::RETRY_AFTER, seconds.to_string())];
-    (StatusCode::SERVICE_UNAVAILABLE, retry, format!("{why}\n")).into_response()
+/// 503, to be tried again later.
+pub(super) fn unavailable(wait: Duration, why: &'static str) -> Response {
+    refusal(StatusCode::SERVICE_UNAVAILABLE, wait, why)
+}
+
+/// A refusal that says when to come back.
+pub(super) fn refusal(status: StatusCode, wait: Duration, why: &'static str) -> Response {
+    let retry = [(header::RETRY_AFTER, wait.as_secs().to_string())];
+    (status, retry, format!("{why}\n")).into_response()
 }

@@ -1,6 +1,6 @@
 //! One message in, one answer out: the same for every transport.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use opamp_operator_core::{
     catalog::{Choice, Target},
@@ -10,6 +10,7 @@ use opamp_operator_core::{
 use opamp_wire::{ErrorKind, InstanceUid, Reply, ReplyError, proto::AgentToServer};
 use parking_lot::Mutex;
 
+use super::subscriptions::Subscriptions;
 use crate::hub::Hub;
 
 /// Why a link may not speak for an instance UID.
@@ -26,6 +27,16 @@ pub(super) struct Attached {
     hub: Arc<Hub>,
     pub(super) agent: Arc<Mutex<Agent>>,
     pub(super) id: LinkId,
+}
+
+impl Denied {
+    /// For people, whatever carries it.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Foreign => "this instance UID belongs to another identity",
+            Self::Full => "the server takes no more agents",
+        }
+    }
 }
 
 impl Attached {
@@ -83,13 +94,14 @@ pub(super) fn exchange(
     hub: &Hub,
     agent: &Mutex<Agent>,
     id: LinkId,
+    subscriptions: &mut Subscriptions,
     message: &AgentToServer,
 ) -> (Reply, Step) {
     let now = hub.clock.now();
     let mut agent = agent.lock();
     let (reply, transitions) = agent.hear(id, message, now);
     hub.roster.note(&agent, &transitions);
-    let target = settle(hub, &mut agent, id);
+    let target = settle(hub, &mut agent, id, subscriptions);
     let trust = hub.trust.borrow().clone();
     let wish = Wish {
         target: target.as_deref(),
@@ -102,10 +114,15 @@ pub(super) fn exchange(
 }
 
 /// Something changed, or time passed: perhaps there is something to push.
-pub(super) fn refresh(hub: &Hub, agent: &Mutex<Agent>, id: LinkId) -> Step {
+pub(super) fn refresh(
+    hub: &Hub,
+    agent: &Mutex<Agent>,
+    id: LinkId,
+    subscriptions: &mut Subscriptions,
+) -> Step {
     let now = hub.clock.now();
     let mut agent = agent.lock();
-    let target = settle(hub, &mut agent, id);
+    let target = settle(hub, &mut agent, id, subscriptions);
     let trust = hub.trust.borrow().clone();
     let wish = Wish {
         target: target.as_deref(),
@@ -118,8 +135,13 @@ pub(super) fn refresh(hub: &Hub, agent: &Mutex<Agent>, id: LinkId) -> Step {
 }
 
 /// Settles which profile applies, and reads its target.
-fn settle(hub: &Hub, agent: &mut Agent, id: LinkId) -> Option<Arc<Target>> {
-    let candidates = hub.book.candidates(agent.namespace()).borrow().clone()?;
+fn settle(
+    hub: &Hub,
+    agent: &mut Agent,
+    id: LinkId,
+    subscriptions: &mut Subscriptions,
+) -> Option<Arc<Target>> {
+    let candidates = subscriptions.candidates()?;
     let choice = agent.choose(id, &candidates);
     let before = agent.profile().cloned();
     let transitions = agent.chosen(&choice, hub.clock.now());
@@ -127,10 +149,11 @@ fn settle(hub: &Hub, agent: &mut Agent, id: LinkId) -> Option<Arc<Target>> {
         hub.roster.mark(&before);
     }
     hub.roster.note(agent, &transitions);
-    match choice {
-        Choice::Profile(profile) => hub.book.target(&profile).borrow().clone(),
+    let applies = match &choice {
+        Choice::Profile(profile) => Some(profile),
         _ => None,
-    }
+    };
+    subscriptions.target(&hub.book, applies)
 }
 
 /// An answer that says what is wrong with a message (M06, M10).
@@ -140,6 +163,17 @@ pub(super) fn bad_request(uid: InstanceUid, message: impl Into<String>) -> Reply
         kind: ErrorKind::BadRequest,
         message: message.into(),
         retry_after: None,
+    });
+    reply
+}
+
+/// An answer that asks to come back later (M12).
+pub(super) fn unavailable(uid: InstanceUid, message: &str, wait: Duration) -> Reply {
+    let mut reply = Reply::new(uid);
+    reply.error = Some(ReplyError {
+        kind: ErrorKind::Unavailable,
+        message: message.into(),
+        retry_after: Some(wait),
     });
     reply
 }

@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
+use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
 use opamp_operator_core::{
     fleet::{LinkId, Transport},
@@ -18,9 +19,11 @@ use opamp_wire::{
 use tokio::time::timeout;
 
 use super::{
-    authenticate::unavailable,
+    authenticate::{refusal, unavailable},
+    budget::{Leave, SMALL},
     exchange::{Denied, attach, bad_request, exchange as answer},
     shared::Shared,
+    subscriptions::Subscriptions,
 };
 use crate::hub::Hub;
 
@@ -36,8 +39,9 @@ pub(super) async fn exchange(
     verdict: &Verdict,
 ) -> Response {
     let (parts, body) = request.into_parts();
-    let message = match read(shared, &parts.headers, body).await {
-        Ok(message) => message,
+    // Held to the end: the message is as large as it is until then.
+    let (message, _leave) = match read(shared, &parts.headers, body).await {
+        Ok(read) => read,
         Err(refusal) => return *refusal,
     };
     let gzips = accepts_gzip(&parts.headers);
@@ -58,7 +62,8 @@ pub(super) async fn exchange(
     let hub = &shared.hub;
     match link(hub, uid, presented, verdict, &message) {
         Ok((agent, id)) => {
-            let (reply, _) = answer(hub, &agent, id, &message);
+            let mut subscriptions = Subscriptions::new(&hub.book, agent.lock().namespace());
+            let (reply, _) = answer(hub, &agent, id, &mut subscriptions, &message);
             if message.agent_disconnect.is_some() {
                 let mut agent = agent.lock();
                 let step = agent.detach(id, hub.clock.now());
@@ -66,11 +71,13 @@ pub(super) async fn exchange(
             }
             respond(&reply.to_body(), gzips)
         }
-        Err(Denied::Foreign) => bad(
-            StatusCode::FORBIDDEN,
-            "this instance UID belongs to another identity\n",
-        ),
-        Err(Denied::Full) => unavailable("the server takes no more agents"),
+        Err(denied) => {
+            let status = match denied {
+                Denied::Foreign => StatusCode::FORBIDDEN,
+                Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            refusal(status, shared.refusal(), denied.text())
+        }
     }
 }
 
@@ -117,14 +124,14 @@ async fn read(
     shared: &Shared,
     headers: &HeaderMap,
     body: Body,
-) -> Result<AgentToServer, Box<Response>> {
+) -> Result<(AgentToServer, Leave), Box<Response>> {
     let limit = shared.limits.message_bytes;
     let encoding = headers
         .get(header::CONTENT_ENCODING)
         .map(|value| value.to_str().unwrap_or("?"));
     let encoding = encoding
         .map_or(Ok(Encoding::Identity), Encoding::parse)
-        .map_err(|error| Box::new(refuse(error)))?;
+        .map_err(|error| Box::new(refuse(shared, error)))?;
     let body = timeout(
         shared.limits.first_message(),
         Limited::new(body, limit).collect(),
@@ -133,7 +140,7 @@ async fn read(
     let body = match body {
         Ok(Ok(body)) => body.to_bytes(),
         Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => {
-            return Err(Box::new(too_large()));
+            return Err(Box::new(too_large(shared)));
         }
         Ok(Err(_)) => {
             return Err(Box::new(bad(
@@ -148,18 +155,42 @@ async fn read(
             )));
         }
     };
-    let body = decompress(encoding, &body, limit).map_err(|error| Box::new(refuse(error)))?;
-    AgentToServer::decode(body).map_err(|_| {
+    let (body, leave) = unpack(shared, encoding, &body).await?;
+    let message = AgentToServer::decode(body).map_err(|_| {
         Box::new(bad(
             StatusCode::BAD_REQUEST,
             "the body is not an OpAMP AgentToServer message\n",
         ))
-    })
+    })?;
+    Ok((message, leave))
 }
 
-fn refuse(error: BodyError) -> Response {
+/// What is small is unpacked at once, anything else under the budget: how large
+/// it gets is seen only then.
+async fn unpack(
+    shared: &Shared,
+    encoding: Encoding,
+    body: &[u8],
+) -> Result<(Bytes, Leave), Box<Response>> {
+    let limit = shared.limits.message_bytes;
+    let refused = |error| Box::new(refuse(shared, error));
+    match decompress(encoding, body, SMALL.min(limit)) {
+        Ok(body) => return Ok((body, Leave::SMALL)),
+        Err(BodyError::TooLarge { .. }) => {}
+        Err(error) => return Err(refused(error)),
+    }
+    let Some(leave) = shared.leave(SMALL + 1).await else {
+        shared.note_busy();
+        let wait = shared.refusal();
+        return Err(Box::new(unavailable(wait, "busy with large messages")));
+    };
+    let body = decompress(encoding, body, limit).map_err(refused)?;
+    Ok((body, leave))
+}
+
+fn refuse(shared: &Shared, error: BodyError) -> Response {
     match error {
-        BodyError::TooLarge { .. } => too_large(),
+        BodyError::TooLarge { .. } => too_large(shared),
         BodyError::Encoding => bad(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "Content-Encoding must be gzip or identity\n",
@@ -171,7 +202,8 @@ fn refuse(error: BodyError) -> Response {
     }
 }
 
-fn too_large() -> Response {
+fn too_large(shared: &Shared) -> Response {
+    shared.note_too_large();
     bad(
         StatusCode::PAYLOAD_TOO_LARGE,
         "the message is larger than this server takes\n",
@@ -194,7 +226,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
     })
 }
 
-fn respond(body: &bytes::Bytes, gzips: bool) -> Response {
+fn respond(body: &Bytes, gzips: bool) -> Response {
     let content_type = (header::CONTENT_TYPE, "application/x-protobuf");
     if gzips && body.len() > COMPRESS_ABOVE {
         let encoding = (header::CONTENT_ENCODING, "gzip");

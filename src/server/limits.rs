@@ -8,34 +8,50 @@ use serde::Deserialize;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
-    /// Open TCP connections.
+    /// Open TCP connections on which an agent authenticated, WebSockets
+    /// included; those that authenticate beyond it are answered 503.
     pub connections: usize,
+    /// Open TCP connections on which nobody authenticated yet; at most a
+    /// quarter of them from one address. They do not count as `connections`.
+    pub handshakes: usize,
     /// Agents that are remembered.
     pub agents: usize,
     /// Largest message or body, in bytes, after decompression.
     pub message_bytes: usize,
-    /// Time for TLS and for a request's head, in seconds.
+    /// Messages larger than 16 KiB, after decompression, that are decoded and
+    /// handled at once: in memory they may be a hundred times as large.
+    pub large_messages: usize,
+    /// Time for TLS, in seconds.
     pub handshake_seconds: u64,
-    /// Time to the first message of a WebSocket, in seconds.
+    /// Time to the first message of a WebSocket, for a body, and for a large
+    /// message to be handled, in seconds. A connection on which nobody
+    /// authenticated ends after this and `handshakeSeconds`.
     pub first_message_seconds: u64,
     /// Time for one write, in seconds: a reader that does not read.
     pub write_seconds: u64,
-    /// Silence after which a WebSocket is pinged, in seconds; closed after twice that.
+    /// Silence after which a WebSocket is pinged, in seconds; closed after twice
+    /// that. Without a request for as long, an HTTP connection is closed.
     pub idle_seconds: u64,
+    /// The least time that an agent which is refused is told to wait, and on a
+    /// WebSocket made to, in seconds; at most twice that, at random.
+    pub refusal_seconds: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            handshakes: 1024,
             agents: 100_000,
             // The specification's default is 64 MiB; an agent that reports its
             // configuration and its components stays far below this.
-            message_bytes: 4 * 1024 * 1024,
+            message_bytes: 1024 * 1024,
+            large_messages: 4,
             handshake_seconds: 10,
             first_message_seconds: 30,
             write_seconds: 30,
             idle_seconds: 300,
+            refusal_seconds: 30,
         }
     }
 }
@@ -63,5 +79,11 @@ impl Limits {
     #[must_use]
     pub fn idle(&self) -> Duration {
         Duration::from_secs(self.idle_seconds.max(1))
+    }
+
+    /// See [`Self::refusal_seconds`].
+    #[must_use]
+    pub fn refusal(&self) -> Duration {
+        Duration::from_secs(self.refusal_seconds.max(1))
     }
 }

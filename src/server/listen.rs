@@ -1,6 +1,6 @@
 //! Accepting: bounded connections, bounded handshakes, ordered end.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -18,16 +18,18 @@ use rustls::crypto::CryptoProvider;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{
     Limits,
-    authenticate::{PeerChain, authenticate},
-    http,
+    authenticate::{PeerChain, authenticate, unavailable},
+    http, open_files,
+    room::{Connection, Over, Room},
+    seldom::Seldom,
     shared::Shared,
     tls, ws,
 };
@@ -76,12 +78,8 @@ impl Server {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Bind { address, source })?;
-        let shared = Arc::new(Shared {
-            hub,
-            limits,
-            tasks: TaskTracker::new(),
-            closing,
-        });
+        open_files::raise(&limits);
+        let shared = Arc::new(Shared::new(hub, limits, closing));
         let router = Router::new()
             .route(path, any(opamp))
             .with_state(Arc::clone(&shared));
@@ -101,37 +99,45 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// The places for large messages (`limits.largeMessages`): how many are
+    /// left, and whoever takes one holds that many messages back.
+    #[must_use]
+    pub fn large_messages(&self) -> Arc<Semaphore> {
+        Arc::clone(self.shared.budget.places())
+    }
+
     /// Serves until `closing` is cancelled, then closes every WebSocket with
     /// 1001 and returns when all are closed.
     pub async fn run(self) {
-        let connections = Arc::new(Semaphore::new(self.shared.limits.connections));
+        let room = Room::new(&self.shared.limits);
+        let failures = Seldom::default();
+        let closing = &self.shared.closing;
         loop {
-            let permit = tokio::select! {
-                () = self.shared.closing.cancelled() => break,
-                permit = Arc::clone(&connections).acquire_owned() => permit,
-            };
-            let Ok(permit) = permit else { break };
-            let stream = tokio::select! {
-                () = self.shared.closing.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
-            };
-            match stream {
-                Ok((stream, peer)) => {
+            let place = closing.run_until_cancelled(room.place()).await;
+            let Some(Some(place)) = place else { break };
+            let accepted = closing.run_until_cancelled(self.listener.accept()).await;
+            match accepted {
+                None => break,
+                Some(Ok((stream, peer))) => {
+                    let Some(connection) = room.enter(place, peer.ip()) else {
+                        continue;
+                    };
                     let (acceptor, shared, router) = (
                         self.acceptor.clone(),
                         Arc::clone(&self.shared),
                         self.router.clone(),
                     );
                     self.shared.tasks.spawn(async move {
-                        connection(stream, peer, acceptor, &shared, router).await;
-                        drop(permit);
+                        serve(stream, peer, acceptor, &shared, connection, router).await;
                     });
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     // Mostly: out of file descriptors. The connection stays in
                     // the backlog, so wait for others to end.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                    failures.note(|left_out| {
+                        tracing::warn!(%error, left_out, "cannot accept connections");
+                    });
+                    sleep(Duration::from_millis(100)).await;
                 }
             }
         }
@@ -141,11 +147,12 @@ impl Server {
     }
 }
 
-async fn connection(
+async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
     acceptor: TlsAcceptor,
     shared: &Shared,
+    connection: Arc<Connection>,
     router: Router,
 ) {
     // An agent's answer is one small message; waiting to fill a packet only
@@ -164,17 +171,54 @@ async fn connection(
     };
     let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
     let chain = PeerChain(chain.iter().map(|der| der.clone().into_owned()).collect());
+    let serving = Arc::clone(&connection);
     let service =
         hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+            let under_way = serving.request();
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(chain.clone());
-            router.clone().oneshot(request)
+            request.extensions_mut().insert(Arc::clone(&serving));
+            let response = router.clone().oneshot(request);
+            async move {
+                let response = response.await;
+                drop(under_way);
+                response
+            }
         });
+    let builder = http_builder(shared);
+    let http = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
+    tokio::pin!(http);
+    let result = tokio::select! {
+        result = &mut http => result,
+        over = connection.over() => {
+            tracing::debug!(%peer, ?over, "connection closed");
+            if over == Over::Stranger {
+                return;
+            }
+            http.as_mut().graceful_shutdown();
+            timeout(shared.limits.handshake(), http).await.unwrap_or(Ok(()))
+        }
+        () = shared.closing.cancelled() => {
+            http.as_mut().graceful_shutdown();
+            timeout(shared.limits.handshake(), http).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%peer, %error, "connection ended");
+    }
+}
+
+/// HTTP/1.1 and HTTP/2, whichever the client begins with. How long it may take
+/// to begin, and to be silent, is [`Connection::over`]'s to say: this builder
+/// waits for ever for the first bytes, and for a client that answers pings.
+fn http_builder(shared: &Shared) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(shared.limits.handshake())
+        // Counts from the end of the request before, so a poll's interval must
+        // fit into it.
+        .header_read_timeout(shared.limits.idle())
         .max_buf_size(64 * 1024);
     builder
         .http2()
@@ -183,18 +227,7 @@ async fn connection(
         .max_header_list_size(32 * 1024)
         .keep_alive_interval(shared.limits.idle())
         .keep_alive_timeout(shared.limits.handshake());
-    let serving = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
-    tokio::pin!(serving);
-    let result = tokio::select! {
-        result = &mut serving => result,
-        () = shared.closing.cancelled() => {
-            serving.as_mut().graceful_shutdown();
-            timeout(shared.limits.handshake(), serving).await.unwrap_or(Ok(()))
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%peer, %error, "connection ended");
-    }
+    builder
 }
 
 /// `Content-Type: application/x-protobuf` makes a plain exchange of a request;
@@ -206,9 +239,13 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         .get::<PeerChain>()
         .cloned()
         .unwrap_or_default();
-    let (presented, verdict) = match authenticate(&shared.hub, &peer, request.headers()) {
+    let (presented, verdict) = match authenticate(&shared, &peer, request.headers()) {
         Ok(proved) => proved,
         Err(refusal) => return *refusal,
+    };
+    let connection = request.extensions().get::<Arc<Connection>>().cloned();
+    let Some(connection) = connection.filter(|connection| connection.admit()) else {
+        return unavailable(shared.refusal(), "the server takes no more connections");
     };
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let protobuf = content_type.is_some_and(|value| {
@@ -233,7 +270,7 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     }
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => ws::upgrade(upgrade, shared, presented, verdict),
+        Ok(upgrade) => ws::upgrade(upgrade, shared, connection, presented, verdict),
         Err(_) => (
             StatusCode::BAD_REQUEST,
             "this is an OpAMP server: upgrade to WebSocket, or POST with Content-Type application/x-protobuf\n",

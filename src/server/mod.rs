@@ -2,11 +2,16 @@
 //! goes through [`exchange`], whatever carried it.
 
 mod authenticate;
+mod budget;
 mod exchange;
 mod http;
 mod limits;
 mod listen;
+mod open_files;
+mod room;
+mod seldom;
 mod shared;
+mod subscriptions;
 mod tls;
 mod ws;
 

@@ -11,19 +11,17 @@ use axum::{
 };
 use bytes::Bytes;
 use opamp_operator_core::{
-    catalog::{Candidates, Target},
     fleet::Step,
     identity::{Presented, Verdict},
 };
 use opamp_wire::{InstanceUid, Reply, ServerCapabilities, decode_frame, proto::AgentToServer};
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until, timeout},
-};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
-    exchange::{Attached, Denied, bad_request, exchange, refresh},
+    exchange::{Attached, Denied, bad_request, exchange, refresh, unavailable},
+    room::Connection,
     shared::Shared,
+    subscriptions::Subscriptions,
 };
 
 /// Four KiB: the default of 128 KiB would be the whole cost of an idle agent.
@@ -35,10 +33,12 @@ const REQUEST_INSTANCE_UID: u64 = 1;
 pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     shared: Arc<Shared>,
+    connection: Arc<Connection>,
     presented: Presented,
     verdict: Verdict,
 ) -> Response {
     let limit = shared.limits.message_bytes;
+    let tracked = shared.tasks.token();
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -46,21 +46,19 @@ pub(super) fn upgrade(
         .max_message_size(limit)
         .max_frame_size(limit)
         .on_upgrade(move |socket| async move {
-            let tracked = shared.tasks.token();
             let mut session = Session {
                 socket,
                 presented,
                 verdict,
                 attached: None,
-                candidates: None,
-                target: None,
                 assigned: None,
                 timer: None,
                 shared,
             };
             let close = session.run().await;
             session.close(close).await;
-            drop(tracked);
+            // Its place among the connections is held to here.
+            drop((connection, tracked));
         })
 }
 
@@ -69,18 +67,34 @@ type Close = Option<(u16, &'static str)>;
 
 /// The answer to an agent that takes its leave.
 const GOOD_BYE: Close = Some((close_code::NORMAL, ""));
+/// The server ends.
+const GOING_AWAY: Close = Some((close_code::AWAY, "the server is going away"));
 
 struct Session {
     socket: WebSocket,
     presented: Presented,
     verdict: Verdict,
-    attached: Option<Attached>,
-    candidates: Option<watch::Receiver<Option<Arc<Candidates>>>>,
-    target: Option<watch::Receiver<Option<Arc<Target>>>>,
+    attached: Option<(Attached, Subscriptions)>,
     /// The instance UID that we gave to this agent on this link.
     assigned: Option<InstanceUid>,
     timer: Option<Duration>,
     shared: Arc<Shared>,
+}
+
+/// What becomes of a message.
+enum Outcome {
+    /// It is answered; some end if the session is over after that.
+    Answer(Reply, Option<Close>),
+    /// Its sender may not speak here.
+    Denied(InstanceUid, Denied),
+}
+
+/// Whether a refused peer is still listened to: what is too large stays in the
+/// way of all that follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Hearing {
+    Open,
+    Blocked,
 }
 
 enum Event {
@@ -93,12 +107,19 @@ enum Event {
 
 impl Session {
     async fn run(&mut self) -> Close {
-        let first = timeout(self.shared.limits.first_message(), self.socket.recv());
-        let Ok(first) = first.await else {
-            return Some((close_code::POLICY, "no message came in time"));
-        };
-        if let Some(end) = self.message(first).await {
-            return end;
+        let first = Instant::now() + self.shared.limits.first_message();
+        // Anything may come before, such as pings, but not for ever.
+        while self.attached.is_none() {
+            let message = tokio::select! {
+                () = self.shared.closing.cancelled() => return GOING_AWAY,
+                message = timeout_at(first, self.socket.recv()) => message,
+            };
+            let Ok(message) = message else {
+                return Some((close_code::POLICY, "no message came in time"));
+            };
+            if let Some(end) = self.message(message).await {
+                return end;
+            }
         }
         let mut pinged = false;
         loop {
@@ -121,7 +142,7 @@ impl Session {
                         return None;
                     }
                 }
-                Event::Closing => return Some((close_code::AWAY, "the server is going away")),
+                Event::Closing => return GOING_AWAY,
             }
         }
     }
@@ -129,11 +150,17 @@ impl Session {
     async fn next(&mut self) -> Event {
         let timer = self.timer.map(|at| self.shared.hub.clock.instant(at));
         let idle = Instant::now() + self.shared.limits.idle();
+        let subscriptions = self.attached.as_mut().map(|(_, to)| to);
+        let changed = async {
+            match subscriptions {
+                Some(subscriptions) => subscriptions.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = self.shared.closing.cancelled() => Event::Closing,
             message = self.socket.recv() => Event::Message(message),
-            () = changed(self.candidates.as_mut()) => Event::Changed,
-            () = changed(self.target.as_mut()) => Event::Changed,
+            () = changed => Event::Changed,
             () = sleep_until(timer.unwrap_or(idle)), if timer.is_some() => Event::Timer,
             () = sleep_until(idle) => Event::Idle,
         }
@@ -142,7 +169,6 @@ impl Session {
     /// Takes in what came; some end if the session is over.
     async fn message(&mut self, message: Option<Result<Message, axum::Error>>) -> Option<Close> {
         let data = match message {
-            None => return Some(None),
             Some(Ok(Message::Binary(data))) => data,
             Some(Ok(Message::Text(_))) => {
                 return Some(Some((close_code::UNSUPPORTED, "OpAMP messages are binary")));
@@ -152,94 +178,145 @@ impl Session {
                 // Answered by the library while it is polled on; see `close`.
                 return Some(GOOD_BYE);
             }
-            Some(Err(error)) => return Some(error_close(&error)),
+            Some(Err(error)) if is_too_large(&error) => return Some(self.too_large().await),
+            Some(Err(_)) | None => return Some(None),
         };
+        let Some(leave) = self.shared.leave(data.len()).await else {
+            self.shared.note_busy();
+            let wait = self.shared.refusal();
+            let reply = unavailable(InstanceUid::NIL, "busy with large messages", wait);
+            return self.reply(&reply).await;
+        };
+        // Nothing of a message outlives this line but its answer: a peer that
+        // reads slowly holds no more.
+        let outcome = self.handle(data);
+        drop(leave);
+        match outcome {
+            Outcome::Answer(reply, end) => self.reply(&reply).await.or(end),
+            Outcome::Denied(uid, denied) => Some(self.denied(uid, denied).await),
+        }
+    }
+
+    /// Decodes a message and hears it.
+    fn handle(&mut self, data: Bytes) -> Outcome {
+        let refused = |text: String| Outcome::Answer(bad_request(InstanceUid::NIL, text), None);
         let message = match decode_frame::<AgentToServer>(data) {
             Ok(message) => message,
-            Err(error) => return self.reject(InstanceUid::NIL, error.to_string()).await,
+            Err(error) => return refused(error.to_string()),
         };
         let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
-            return self
-                .reject(InstanceUid::NIL, "`instance_uid` must be 16 bytes")
-                .await;
+            return refused("`instance_uid` must be 16 bytes".into());
         };
         let current = self
             .attached
             .as_ref()
-            .map(|attached| attached.agent.lock().uid());
+            .map(|(attached, _)| attached.agent.lock().uid());
         if current.is_none() || self.assigned == Some(uid) {
             if let Err(denied) = self.attach(uid) {
-                return Some(Some(denial(denied)));
+                return Outcome::Denied(uid, denied);
             }
         } else if current != Some(uid) {
-            return self.gateway(uid).await;
+            return Outcome::Answer(self.gateway(uid), None);
         }
-        let attached = self.attached.as_ref()?;
-        let (mut reply, step) = exchange(&self.shared.hub, &attached.agent, attached.id, &message);
+        let Some((attached, subscriptions)) = &mut self.attached else {
+            return refused("nobody is attached".into());
+        };
+        let (hub, id) = (&self.shared.hub, attached.id);
+        let (mut reply, step) = exchange(hub, &attached.agent, id, subscriptions, &message);
         if message.flags & REQUEST_INSTANCE_UID != 0 {
             let new = InstanceUid::from(*uuid::Uuid::now_v7().as_bytes());
             self.assigned = Some(new);
             reply.new_instance_uid = Some(new);
         }
-        self.follow(&step);
-        if !self.send(Message::Binary(reply.to_frame())).await {
-            return Some(None);
-        }
-        message.agent_disconnect.is_some().then_some(GOOD_BYE)
+        self.timer = step.until;
+        let leaves = message.agent_disconnect.is_some();
+        Outcome::Answer(reply, leaves.then_some(GOOD_BYE))
     }
 
     /// A second instance on one connection: a gateway. It is answered; nobody
     /// on this connection is offered anything, since what the connection shows
     /// is the gateway's (agents.md section 4).
-    async fn gateway(&mut self, uid: InstanceUid) -> Option<Close> {
-        if let Some(attached) = &self.attached {
+    fn gateway(&self, uid: InstanceUid) -> Reply {
+        if let Some((attached, _)) = &self.attached {
             attached.agent.lock().mark_shared(attached.id);
         }
         let mut reply = Reply::new(uid);
         reply.capabilities = Some(ServerCapabilities::OURS);
-        (!self.send(Message::Binary(reply.to_frame())).await).then_some(None)
+        reply
     }
 
     fn attach(&mut self, uid: InstanceUid) -> Result<(), Denied> {
         self.attached = None;
         self.assigned = None;
-        let attached = Attached::websocket(&self.shared.hub, uid, &self.presented, &self.verdict)?;
-        let namespace = attached.agent.lock().namespace().to_owned();
-        let mut candidates = self.shared.hub.book.candidates(&namespace);
-        candidates.mark_unchanged();
-        self.candidates = Some(candidates);
-        self.attached = Some(attached);
+        let hub = &self.shared.hub;
+        let attached = Attached::websocket(hub, uid, &self.presented, &self.verdict)?;
+        let subscriptions = Subscriptions::new(&hub.book, attached.agent.lock().namespace());
+        self.attached = Some((attached, subscriptions));
         Ok(())
     }
 
     async fn refresh(&mut self) -> Option<Close> {
-        let attached = self.attached.as_ref()?;
-        self.timer = None;
+        let (attached, subscriptions) = self.attached.as_mut()?;
         let uid = attached.agent.lock().uid();
-        let step = refresh(&self.shared.hub, &attached.agent, attached.id);
-        self.follow(&step);
-        let offer = step.push?;
-        let mut push = Reply::new(uid);
-        push.offer = Some(offer);
-        (!self.send(Message::Binary(push.to_frame())).await).then_some(None)
+        let hub = &self.shared.hub;
+        let Step { push, until, .. } = refresh(hub, &attached.agent, attached.id, subscriptions);
+        self.timer = until;
+        let mut reply = Reply::new(uid);
+        reply.offer = Some(push?);
+        self.reply(&reply).await
     }
 
-    /// Listens to the target of the profile that applies now.
-    fn follow(&mut self, step: &Step) {
-        self.timer = step.until;
-        let profile = self
-            .attached
-            .as_ref()
-            .and_then(|a| a.agent.lock().profile().cloned());
-        self.target = profile.map(|profile| {
-            let mut target = self.shared.hub.book.target(&profile);
-            target.mark_unchanged();
-            target
-        });
+    async fn denied(&mut self, uid: InstanceUid, denied: Denied) -> Close {
+        let wait = self.shared.refusal();
+        let (reply, code) = match denied {
+            Denied::Foreign => (bad_request(uid, denied.text()), close_code::POLICY),
+            Denied::Full => (unavailable(uid, denied.text(), wait), close_code::AGAIN),
+        };
+        tracing::info!(agent = %uid, why = denied.text(), "agent denied");
+        self.refuse(&reply, wait, Hearing::Open, (code, denied.text()))
+            .await
     }
 
-    async fn reject(&mut self, uid: InstanceUid, message: impl Into<String>) -> Option<Close> {
-        let reply = bad_request(uid, message);
+    async fn too_large(&mut self) -> Close {
+        const TEXT: &str = "the message is larger than this server takes";
+        self.shared.note_too_large();
+        let reply = bad_request(InstanceUid::NIL, TEXT);
+        let wait = self.shared.refusal();
+        self.refuse(&reply, wait, Hearing::Blocked, (close_code::SIZE, TEXT))
+            .await
+    }
+
+    /// Answers with an error, keeps the peer waiting, then closes. opamp-go
+    /// backs off when it cannot connect, and only then: after a Close it is
+    /// back in a millisecond, and of an error it logs the text, whatever
+    /// `retry_info` says. A connection that stands and is silent makes it wait.
+    async fn refuse(
+        &mut self,
+        reply: &Reply,
+        wait: Duration,
+        hearing: Hearing,
+        close: (u16, &'static str),
+    ) -> Close {
+        self.attached = None;
+        let until = Instant::now() + wait;
+        if let Some(end) = self.reply(reply).await {
+            return end;
+        }
+        loop {
+            tokio::select! {
+                () = self.shared.closing.cancelled() => return GOING_AWAY,
+                () = sleep_until(until) => return Some(close),
+                message = self.socket.recv(), if hearing == Hearing::Open => match message {
+                    None | Some(Err(_)) => return None,
+                    Some(Ok(Message::Close(_))) => return GOOD_BYE,
+                    Some(Ok(_)) => {}
+                },
+            }
+        }
+    }
+
+    /// Some end if it could not be sent.
+    async fn reply(&mut self, reply: &Reply) -> Option<Close> {
         (!self.send(Message::Binary(reply.to_frame())).await).then_some(None)
     }
 
@@ -264,36 +341,8 @@ impl Session {
     }
 }
 
-/// Waits for a change; for ever if there is nothing to wait for.
-async fn changed<T>(receiver: Option<&mut watch::Receiver<T>>) {
-    let alive = match receiver {
-        Some(receiver) => receiver.changed().await.is_ok(),
-        None => false,
-    };
-    if !alive {
-        std::future::pending::<()>().await;
-    }
-}
-
-fn denial(denied: Denied) -> (u16, &'static str) {
-    match denied {
-        Denied::Foreign => (
-            close_code::POLICY,
-            "this instance UID belongs to another identity",
-        ),
-        Denied::Full => (close_code::AGAIN, "the server takes no more agents"),
-    }
-}
-
 /// Too big is 1009 (T05); anything else is a protocol error.
-fn error_close(error: &axum::Error) -> Close {
+fn is_too_large(error: &axum::Error) -> bool {
     let text = error.to_string();
-    if text.contains("too long") || text.contains("too big") {
-        Some((
-            close_code::SIZE,
-            "the message is larger than this server takes",
-        ))
-    } else {
-        None
-    }
+    text.contains("too long") || text.contains("too big")
 }

@@ -1,0 +1,155 @@
+//! Law 10: who may hold a connection, and for how long.
+
+use futures::SinkExt as _;
+use opamp_operator::server::Limits;
+use opamp_wire::Message as _;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    time::{Instant, timeout},
+};
+use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
+
+use crate::{
+    h2::H2,
+    world::{PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello},
+};
+
+fn short() -> Limits {
+    Limits {
+        handshake_seconds: 1,
+        first_message_seconds: 1,
+        idle_seconds: 1,
+        ..Limits::default()
+    }
+}
+
+/// Waits for the end of what the server sends.
+async fn ends(mut stream: impl tokio::io::AsyncRead + Unpin) {
+    let mut rest = Vec::new();
+    let _ = timeout(SOON, stream.read_to_end(&mut rest))
+        .await
+        .expect("closed in time");
+}
+
+#[tokio::test]
+async fn law10_whoever_does_not_authenticate_is_cut_off_whatever_it_sends() {
+    let world = World::trusting(short()).await;
+    // TLS and then silence.
+    ends(world.tls().await).await;
+    // Neither of the two versions of HTTP yet.
+    let mut undecided = world.tls().await;
+    undecided.write_all(b"PRI").await.unwrap();
+    ends(undecided).await;
+    let pinging = H2::begin(world.tls().await).await;
+    timeout(SOON, pinging.answer_pings())
+        .await
+        .expect("closed in time");
+    // Requests, but without credentials.
+    let mut nobody = world.tls().await;
+    nobody
+        .write_all(b"GET /v1/opamp HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .await
+        .unwrap();
+    ends(nobody).await;
+}
+
+#[tokio::test]
+async fn law10_a_connection_without_requests_ends() {
+    let world = World::trusting(Limits {
+        idle_seconds: 2,
+        ..short()
+    })
+    .await;
+    let body = hello(1).encode_to_vec();
+    let begun = Instant::now();
+    let mut quiet = world.tls().await;
+    let head = format!(
+        "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nContent-Length: {}\r\n{PROTOBUF}\r\n",
+        body.len()
+    );
+    quiet.write_all(head.as_bytes()).await.unwrap();
+    quiet.write_all(&body).await.unwrap();
+    ends(quiet).await;
+    assert!(begun.elapsed().as_secs() >= 2, "a poll's interval fits in");
+    let mut pinging = H2::begin(world.tls().await).await;
+    pinging.post(&format!("Bearer {TOKEN}"), &body).await;
+    timeout(SOON, pinging.answer_pings())
+        .await
+        .expect("closed in time");
+}
+
+#[tokio::test]
+async fn law10_strangers_do_not_use_up_the_room_of_agents() {
+    let world = World::trusting(Limits {
+        handshakes: 8,
+        connections: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut strangers = Vec::new();
+    for from in [2, 2, 3, 3, 4, 4] {
+        strangers.push(world.tls_from(from).await);
+    }
+    // An address has a quarter, so one alone never takes all places.
+    let mut third = world.tcp(2).await;
+    let ended = timeout(SOON, third.read(&mut [0; 16])).await;
+    assert!(matches!(ended.expect("closed in time"), Ok(0) | Err(_)));
+    let mut agent = world.socket().await;
+    ask(&mut agent, &hello(1)).await;
+}
+
+async fn refused_for_room(world: &World) {
+    match timeout(SOON, world.upgrade(Some(TOKEN))).await {
+        Ok(Err(Error::Http(response))) => {
+            assert_eq!(response.status(), 503);
+            assert!(response.headers().contains_key("retry-after"));
+        }
+        other => panic!("{:?}", other.map(|other| other.map(|_| "upgraded"))),
+    }
+}
+
+#[tokio::test]
+async fn law10_a_websocket_counts_as_long_as_it_lives() {
+    let world = World::trusting(Limits {
+        connections: 2,
+        ..Limits::default()
+    })
+    .await;
+    let mut open: Vec<Socket> = Vec::new();
+    for uid in 1..=2 {
+        let mut socket = world.socket().await;
+        ask(&mut socket, &hello(uid)).await;
+        open.push(socket);
+    }
+    // More are answered, not left in the backlog.
+    refused_for_room(&world).await;
+    let answer = world.ask(PROTOBUF, &hello(3).encode_to_vec()).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.retry_after().is_some());
+    // One that ends makes room.
+    ends_as_agent(open.pop().unwrap()).await;
+    let mut again = timeout(SOON, async {
+        loop {
+            if let Ok(socket) = world.upgrade(Some(TOKEN)).await {
+                break socket;
+            }
+        }
+    })
+    .await
+    .expect("room in time");
+    ask(&mut again, &hello(3)).await;
+    refused_for_room(&world).await;
+}
+
+async fn ends_as_agent(mut socket: Socket) {
+    socket.close(None).await.unwrap();
+    assert_eq!(close_code(&mut socket).await, None);
+}
+
+#[tokio::test]
+async fn law10_pings_are_no_first_message() {
+    let world = World::trusting(short()).await;
+    let mut socket = world.socket().await;
+    socket.send(Message::Ping("hello".into())).await.unwrap();
+    assert_eq!(close_code(&mut socket).await, Some(CloseCode::Policy));
+}

@@ -1,0 +1,252 @@
+//! A server on loopback TLS, and agents of it.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures::{SinkExt as _, StreamExt as _};
+use opamp_operator::{
+    hub::Hub,
+    server::{Limits, Server},
+};
+use opamp_operator_core::identity::{Authenticator, Fingerprint, KeyRing, Ledger, Trust};
+use opamp_wire::{
+    decode_frame, encode_frame,
+    proto::{AgentDescription, AgentToServer, ServerToAgent},
+};
+use rustls::{ClientConfig, RootCertStore, sign::CertifiedKey};
+use rustls_pki_types::{PrivateKeyDer, ServerName};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpSocket, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        Error, Message, client::IntoClientRequest as _, protocol::frame::coding::CloseCode,
+    },
+};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const SOON: Duration = Duration::from_secs(20);
+pub(crate) const TOKEN: &str = "a-token-that-is-long-enough";
+/// Of another identity.
+pub(crate) const OTHER: &str = "another-token-also-long-enough";
+/// How many agents are remembered.
+pub(crate) const AGENTS: u8 = 100;
+
+pub(crate) struct World {
+    address: SocketAddr,
+    client: TlsConnector,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) closing: CancellationToken,
+    pub(crate) large_messages: Arc<Semaphore>,
+}
+
+pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
+
+impl World {
+    pub(crate) async fn start(limits: Limits) -> Self {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
+            .unwrap()
+            .self_signed(&key)
+            .unwrap();
+        let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let signer = provider.key_provider.load_private_key(der).unwrap();
+        let hub = Arc::new(Hub::new(AGENTS.into(), Duration::ZERO));
+        let serving = CertifiedKey::new(vec![certificate.der().clone()], signer);
+        hub.serving.send_replace(Some(Arc::new(serving)));
+        let closing = CancellationToken::new();
+        let listen = SocketAddr::from(([127, 0, 0, 1], 0));
+        let server = Server::bind(
+            listen,
+            "/v1/opamp",
+            Arc::clone(&hub),
+            limits,
+            &provider,
+            closing.clone(),
+        )
+        .await
+        .unwrap();
+        let address = server.address().unwrap();
+        let large_messages = server.large_messages();
+        tokio::spawn(server.run());
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Self {
+            address,
+            client: TlsConnector::from(Arc::new(config)),
+            hub,
+            closing,
+            large_messages,
+        }
+    }
+
+    pub(crate) async fn trusting(limits: Limits) -> Self {
+        let world = Self::start(limits).await;
+        world.trust();
+        world
+    }
+
+    pub(crate) fn trust(&self) {
+        let token = |name: &str, token: &str| Authenticator::Token {
+            name: name.into(),
+            namespace: "default".into(),
+            secret: name.into(),
+            tokens: BTreeSet::from([Fingerprint::of_authorization(
+                format!("Bearer {token}").as_bytes(),
+            )]),
+        };
+        let tokens = vec![token("bootstrap", TOKEN), token("other", OTHER)];
+        let keys = KeyRing::new(vec![[1; 32]]).unwrap();
+        self.hub
+            .trust
+            .send_replace(Some(Arc::new(Trust::new(tokens, keys, &Ledger::default()))));
+    }
+
+    /// A TCP connection from an address of the loopback network.
+    pub(crate) async fn tcp(&self, from: u8) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, from));
+        socket.bind((from, 0).into()).unwrap();
+        timeout(SOON, socket.connect(self.address))
+            .await
+            .expect("a connection in time")
+            .unwrap()
+    }
+
+    pub(crate) async fn tls(&self) -> TlsStream<TcpStream> {
+        self.tls_from(1).await
+    }
+
+    pub(crate) async fn tls_from(&self, from: u8) -> TlsStream<TcpStream> {
+        let stream = self.tcp(from).await;
+        let name = ServerName::try_from("localhost").unwrap();
+        timeout(SOON, self.client.connect(name, stream))
+            .await
+            .expect("TLS in time")
+            .unwrap()
+    }
+
+    pub(crate) async fn upgrade(&self, token: Option<&str>) -> Result<Socket, Error> {
+        let mut request = "wss://localhost/v1/opamp".into_client_request().unwrap();
+        if let Some(token) = token {
+            request
+                .headers_mut()
+                .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        tokio_tungstenite::client_async(request, self.tls().await)
+            .await
+            .map(|(socket, _)| socket)
+    }
+
+    pub(crate) async fn socket(&self) -> Socket {
+        self.upgrade(Some(TOKEN)).await.unwrap()
+    }
+
+    /// Status and body of one POST, on a connection of its own.
+    pub(crate) async fn post(&self, headers: &str, body: &[u8]) -> (u16, Vec<u8>) {
+        let answer = self.ask(headers, body).await;
+        (answer.status, answer.body)
+    }
+
+    /// The answer to one POST, on a connection of its own.
+    pub(crate) async fn ask(&self, headers: &str, body: &[u8]) -> Answer {
+        let mut stream = self.tls().await;
+        let head = format!(
+            "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that has seen enough may close before all is written.
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, stream.read_to_end(&mut answer))
+            .await
+            .expect("an answer in time");
+        let end = answer
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("a response head");
+        let head = String::from_utf8(answer[..end].to_vec()).unwrap();
+        Answer {
+            status: head[9..12].parse().unwrap(),
+            head: head.to_ascii_lowercase(),
+            body: answer[end + 4..].to_vec(),
+        }
+    }
+}
+
+/// To a POST.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    /// Seconds of `Retry-After`.
+    pub(crate) fn retry_after(&self) -> Option<u64> {
+        let value = self.head.split("retry-after: ").nth(1)?;
+        value.lines().next()?.trim().parse().ok()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.closing.cancel();
+    }
+}
+
+pub(crate) fn hello(uid: u8) -> AgentToServer {
+    AgentToServer {
+        instance_uid: vec![uid; 16].into(),
+        capabilities: 0x2101,
+        agent_description: Some(AgentDescription::default()),
+        ..AgentToServer::default()
+    }
+}
+
+pub(crate) async fn ask(socket: &mut Socket, message: &AgentToServer) -> ServerToAgent {
+    socket
+        .send(Message::Binary(encode_frame(message)))
+        .await
+        .unwrap();
+    answer(socket).await
+}
+
+pub(crate) async fn answer(socket: &mut Socket) -> ServerToAgent {
+    match timeout(SOON, socket.next())
+        .await
+        .expect("an answer in time")
+    {
+        Some(Ok(Message::Binary(data))) => decode_frame(data).unwrap(),
+        other => panic!("no message: {other:?}"),
+    }
+}
+
+pub(crate) async fn close_code(socket: &mut Socket) -> Option<CloseCode> {
+    loop {
+        match timeout(SOON, socket.next()).await.expect("an end in time") {
+            Some(Ok(Message::Close(frame))) => return frame.map(|frame| frame.code),
+            Some(Ok(_)) => {}
+            Some(Err(_)) | None => return None,
+        }
+    }
+}
+
+pub(crate) const PROTOBUF: &str =
+    "Content-Type: application/x-protobuf\r\nAuthorization: Bearer a-token-that-is-long-enough\r\n";
