@@ -83,6 +83,7 @@ async fn law10_strangers_do_not_use_up_the_room_of_agents() {
     let world = World::trusting(Limits {
         handshakes: 8,
         connections: 1,
+        handshake_seconds: 600,
         ..Limits::default()
     })
     .await;
