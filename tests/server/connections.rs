@@ -2,7 +2,7 @@
 
 use futures::SinkExt as _;
 use opamp_operator::server::Limits;
-use opamp_wire::Message as _;
+use opamp_wire::{Message as _, encode_frame};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, timeout},
@@ -153,4 +153,38 @@ async fn law10_pings_are_no_first_message() {
     let mut socket = world.socket().await;
     socket.send(Message::Ping("hello".into())).await.unwrap();
     assert_eq!(close_code(&mut socket).await, Some(CloseCode::Policy));
+}
+
+#[tokio::test]
+async fn law10_a_body_that_drips_is_cut_off() {
+    let world = World::trusting(short()).await;
+    let mut stream = world.tls().await;
+    let head = format!(
+        "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n{PROTOBUF}\r\nx"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    timeout(SOON, stream.read_exact(&mut answer))
+        .await
+        .expect("an answer in time")
+        .unwrap();
+    assert_eq!(answer, b"HTTP/1.1 408");
+    ends(stream).await;
+}
+
+#[tokio::test]
+async fn law10_a_websocket_that_never_reads_ends() {
+    let world = World::trusting(Limits {
+        write_seconds: 1,
+        ..Limits::default()
+    })
+    .await;
+    let mut socket = world.socket().await;
+    let message = Message::Binary(encode_frame(&hello(1)));
+    // Its answers fill every buffer on their way back, until the server gives up.
+    timeout(SOON, async {
+        while socket.send(message.clone()).await.is_ok() {}
+    })
+    .await
+    .expect("closed in time");
 }
