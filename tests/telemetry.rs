@@ -78,7 +78,8 @@ async fn law7_no_filter_makes_a_library_show_what_is_offered() {
     let log = &*LOG;
     let world = World::trusting(Limits::default()).await;
     let hub = &world.hub;
-    hub.book.publish_candidates(vec![candidate()], Unknown::default());
+    hub.book
+        .publish_candidates(vec![candidate()], Unknown::default());
     let target = target(hub.clock.now());
     hub.book.publish_target(&profile(), Some(target));
     let mut socket = world.socket().await;

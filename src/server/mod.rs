@@ -1,5 +1,5 @@
 //! The OpAMP server: accept, handshake, pump. Decides nothing: every message
-//! goes through [`exchange`], whatever carried it.
+//! goes through `exchange`, whatever carried it.
 
 mod authenticate;
 mod budget;

@@ -44,7 +44,8 @@ fn publish_between(hub: &Hub, target: Target, pause: Duration, held: oneshot::Se
 async fn law4_a_target_published_while_an_agent_is_answered_reaches_it() {
     let world = World::trusting(Limits::default()).await;
     let hub = &world.hub;
-    hub.book.publish_candidates(vec![candidate()], Unknown::default());
+    hub.book
+        .publish_candidates(vec![candidate()], Unknown::default());
     let target = target(hub.clock.now());
     for uid in 1..=20 {
         hub.book.publish_target(&profile(), None);
