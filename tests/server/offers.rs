@@ -68,7 +68,6 @@ pub(crate) fn target(now: Now) -> Target {
         previous: None,
         bound: Bound::Everyone,
         paused: false,
-        selector: Arc::new(AgentSelector::default()),
     }
 }
 
