@@ -20,5 +20,9 @@ mod leaks;
 mod offers;
 
 #[cfg(test)]
+#[path = "laws/polls.rs"]
+mod polls;
+
+#[cfg(test)]
 #[path = "laws/rollout.rs"]
 mod rollout;

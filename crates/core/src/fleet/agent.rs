@@ -14,6 +14,7 @@ use super::{
     decide::Decision,
     latch::{self, Attempts, Bucket},
     link::FullState,
+    polls::Polls,
     record::clean,
 };
 use crate::{
@@ -92,6 +93,7 @@ pub struct Agent {
     pub(super) capabilities: AgentCapabilities,
     pub(super) attributes: Option<Attributes>,
     pub(super) links: Vec<Link>,
+    pub(super) polls: Polls,
     profile: Option<ProfileKey>,
     offered: Vec<Recognition>,
     pub(super) flight: Option<Flight>,
@@ -120,6 +122,7 @@ impl Agent {
             capabilities: AgentCapabilities::default(),
             attributes: None,
             links: Vec::new(),
+            polls: Polls::default(),
             profile: None,
             offered: Vec::new(),
             flight: None,
@@ -327,6 +330,7 @@ impl Agent {
             };
         }
         if link.transport == Transport::Http {
+            self.polls.heard(now.uptime);
             reply.capabilities = Some(ServerCapabilities::OURS);
         }
         // 0 is 'not repeated' on a connection and 'unknown' on a new one (H15).
@@ -460,10 +464,11 @@ impl Agent {
     /// agent that switches.
     pub fn tick(&mut self, now: Now) -> Step {
         let mut step = Step::default();
+        let silent_at = |link: &Link| self.polls.silent_at(link.last_message);
         let silent: Vec<_> = self
             .links
             .iter()
-            .filter(|l| l.transport == Transport::Http && l.silent_at() <= now.uptime)
+            .filter(|l| l.transport == Transport::Http && silent_at(l) <= now.uptime)
             .map(|link| link.id)
             .collect();
         for id in silent {
@@ -514,6 +519,7 @@ impl Agent {
             attributes: self.attributes.clone(),
             profile: self.profile.clone(),
             connected: newest.map(|link| link.transport),
+            interval: self.polls.interval(),
             capable: self.capable(),
             receives: newest.is_some_and(|link| !link.shared && link.greeted())
                 && self.state != SettingsState::AwaitingProof,

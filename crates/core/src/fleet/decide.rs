@@ -114,7 +114,9 @@ impl Agent {
         // Over HTTP the answer that held it may have been lost; whether it was
         // shows after two polls.
         let polled = self.flight.as_ref().filter(|_| here);
-        let polled = polled.map_or(Duration::ZERO, |f| f.at + link.interval.saturating_mul(2));
+        let polled = polled.map_or(Duration::ZERO, |f| {
+            f.at + self.polls.interval().saturating_mul(2)
+        });
         let not_before = self.attempts.not_before(marker).max(polled);
         if now.uptime < not_before {
             return later(Silence::Backoff, not_before);

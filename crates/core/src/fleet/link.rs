@@ -10,14 +10,6 @@ use crate::{
     offer::WireHash,
 };
 
-/// How often an agent is heard, until its own interval is seen (the
-/// specification's default, section "OpAMPConnectionSettings").
-const DEFAULT_INTERVAL: Duration = Duration::from_secs(30);
-/// An HTTP link ends after this many missed polls.
-const MISSED_POLLS: u32 = 3;
-/// Longer silence is an absence and no interval.
-const MAX_INTERVAL: Duration = Duration::from_secs(20 * 60);
-
 /// Numbers links in the order in which they were made, across all agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
@@ -50,8 +42,6 @@ pub struct Link {
     pub shared: bool,
     pub(super) attached: Duration,
     pub(super) last_message: Duration,
-    /// The longest time between two messages so far.
-    pub(super) interval: Duration,
     pub(super) sequence: Option<u64>,
     pub(super) full_state: FullState,
     /// The last capabilities seen on this link; none before a non-zero value.
@@ -87,7 +77,6 @@ impl Link {
             shared: false,
             attached,
             last_message: attached,
-            interval: DEFAULT_INTERVAL,
             sequence: None,
             full_state: FullState::NotYet,
             capabilities_known: false,
@@ -98,17 +87,8 @@ impl Link {
 
     /// A message was heard.
     pub(super) fn heard(&mut self, sequence: u64, now: Duration) {
-        let gap = now.saturating_sub(self.last_message);
-        if self.greeted() && gap <= MAX_INTERVAL {
-            self.interval = self.interval.max(gap);
-        }
         self.last_message = now;
         self.sequence = Some(sequence);
-    }
-
-    /// When an HTTP link counts as ended, unless another poll comes.
-    pub(super) fn silent_at(&self) -> Duration {
-        self.last_message + self.interval.saturating_mul(MISSED_POLLS)
     }
 
     /// Whether the first message has been answered.

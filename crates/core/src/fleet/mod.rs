@@ -9,10 +9,12 @@ mod agent;
 mod decide;
 mod latch;
 mod link;
+mod polls;
 mod record;
 
 pub use agent::{Agent, Received, Step, Wish};
 pub use decide::Silence;
 pub use link::{Link, LinkId};
 pub use opamp_operator_api::agent::{Evidence, SettingsState, Transport};
+pub use polls::DEFAULT_INTERVAL;
 pub use record::{AgentRecord, Proved, Transition};

@@ -1,6 +1,8 @@
 //! What is known of an agent, as a value: for the status, and for whoever
 //! comes after a restart. And the only account of a change: [`Transition`].
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use opamp_operator_api::{
     agent::{Evidence, SettingsState, Transport},
@@ -39,6 +41,8 @@ pub struct AgentRecord {
     pub profile: Option<ProfileKey>,
     /// The transport of its newest live link.
     pub connected: Option<Transport>,
+    /// How often it polls, as far as it was seen to; not stored.
+    pub interval: Duration,
     /// It takes `opamp` settings.
     pub capable: bool,
     /// It shows what lets it receive.

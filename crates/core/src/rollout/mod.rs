@@ -15,8 +15,11 @@ use crate::{
 };
 
 /// An agent that cannot be offered anything within this time (its bucket is
-/// empty, say) gives way to the next.
+/// empty, say) gives way to the next; one that polls, within two polls.
 const GIVE_WAY: Duration = Duration::from_secs(30);
+const GIVE_WAY_POLLS: u32 = 2;
+/// One that polls has at least this many polls to come back with evidence.
+const EVIDENCE_POLLS: u32 = 3;
 
 /// Where the rollout of one revision is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -93,22 +96,36 @@ pub fn plan(
     // One that has it and is gone is still the first: it may be broken by it.
     if has_it.is_some() || next.offered.is_some() {
         let since = *next.offered.get_or_insert(now.uptime);
-        let end = since + timeout;
+        let end = since + timeout.max(has_it.map_or(Duration::ZERO, |a| polls(a, EVIDENCE_POLLS)));
         next.halted = now.uptime >= end;
         let again = (!next.halted).then_some(end);
         return (next, again);
     }
     if let (Some((_, chosen)), Some(first)) = (next.first, first)
         && eligible(first)
-        && now.uptime < chosen + GIVE_WAY
+        && now.uptime < chosen + give_way(first)
     {
-        return (next, Some(chosen + GIVE_WAY));
+        return (next, Some(chosen + give_way(first)));
     }
     let after = next.first.map(|(uid, _)| uid);
-    next.first = choose(agents, after).map(|uid| (uid, now.uptime));
+    let chosen = choose(agents, after);
+    next.first = chosen.map(|agent| (agent.uid, now.uptime));
     next.offered = None;
-    let again = next.first.map(|(_, chosen)| chosen + GIVE_WAY);
+    let again = chosen.map(|agent| now.uptime + give_way(agent));
     (next, again)
+}
+
+/// How long this many polls of an agent take; none of one that can be pushed
+/// to. One that is away may have left to poll with what it was offered.
+fn polls(agent: &AgentRecord, count: u32) -> Duration {
+    match agent.connected {
+        Some(Transport::WebSocket) => Duration::ZERO,
+        _ => agent.interval.saturating_mul(count),
+    }
+}
+
+fn give_way(agent: &AgentRecord) -> Duration {
+    GIVE_WAY.max(polls(agent, GIVE_WAY_POLLS))
 }
 
 fn eligible(agent: &AgentRecord) -> bool {
@@ -117,7 +134,7 @@ fn eligible(agent: &AgentRecord) -> bool {
 
 /// WebSocket before HTTP, since it can be pushed to; then by UID, beginning
 /// after the one that gave way.
-fn choose(agents: &[AgentRecord], after: Option<InstanceUid>) -> Option<InstanceUid> {
+fn choose(agents: &[AgentRecord], after: Option<InstanceUid>) -> Option<&AgentRecord> {
     let rank = |agent: &&AgentRecord| {
         let polls = agent.connected == Some(Transport::Http);
         (
@@ -130,5 +147,4 @@ fn choose(agents: &[AgentRecord], after: Option<InstanceUid>) -> Option<Instance
         .iter()
         .filter(|agent| eligible(agent))
         .min_by_key(rank)
-        .map(|agent| agent.uid)
 }

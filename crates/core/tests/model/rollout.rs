@@ -25,6 +25,8 @@ pub(crate) enum Step {
     Disconnect(usize),
     Capable(usize, bool),
     Receives(usize, bool),
+    /// It is seen to poll this often.
+    Polls(usize, u64),
     /// It gets what the bound allows.
     Push(usize),
     /// An agent that was offered the revision shows it.
@@ -45,6 +47,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         3 => agent().prop_map(Step::Disconnect),
         1 => (agent(), any::<bool>()).prop_map(|(agent, yes)| Step::Capable(agent, yes)),
         1 => (agent(), any::<bool>()).prop_map(|(agent, yes)| Step::Receives(agent, yes)),
+        1 => (agent(), seconds()).prop_map(|(agent, every)| Step::Polls(agent, every)),
         6 => agent().prop_map(Step::Push),
         1 => agent().prop_map(Step::Prove),
         1 => agent().prop_map(Step::Leave),
@@ -108,6 +111,9 @@ impl World {
             Step::Disconnect(i) => self.agents[i].0.connected = None,
             Step::Capable(i, yes) => self.agents[i].0.capable = yes,
             Step::Receives(i, yes) => self.agents[i].0.receives = yes,
+            Step::Polls(i, seconds) => {
+                self.agents[i].0.interval = Duration::from_secs(seconds);
+            }
             Step::Push(i) if self.may_have(i) => {
                 self.agents[i].0.last_offer = Some((this.clone(), at(self.seconds).wall));
                 self.agents[i].0.offered.push(this);

@@ -69,7 +69,7 @@ impl Fleet {
         link.greeted = true;
         link.described |= message.agent_description.is_some();
         let gap = now.uptime.saturating_sub(link.polled);
-        link.polls += if gap > Duration::from_secs(20 * 60) {
+        link.polls += if gap > Duration::from_secs(26 * 3600) {
             2
         } else {
             1
