@@ -3,14 +3,15 @@
 //! A new revision goes to one connected agent; its evidence opens it to the
 //! rest; if that does not come in time, it is halted and nobody else touched.
 
-use std::time::Duration;
+use std::{cmp::Reverse, time::Duration};
 
 use opamp_wire::InstanceUid;
+use sha2::{Digest as _, Sha256};
 
 use crate::{
     Now,
     catalog::Bound,
-    fleet::{AgentRecord, Transport},
+    fleet::{AgentRecord, SettingsState, Transport},
     offer::Revision,
 };
 
@@ -108,7 +109,7 @@ pub fn plan(
         return (next, Some(chosen + give_way(first)));
     }
     let after = next.first.map(|(uid, _)| uid);
-    let chosen = choose(agents, after);
+    let chosen = choose(agents, current, after);
     next.first = chosen.map(|agent| (agent.uid, now.uptime));
     next.offered = None;
     let again = chosen.map(|agent| now.uptime + give_way(agent));
@@ -132,19 +133,46 @@ fn eligible(agent: &AgentRecord) -> bool {
     agent.connected.is_some() && agent.capable && agent.receives
 }
 
-/// WebSocket before HTTP, since it can be pushed to; then by UID, beginning
-/// after the one that gave way.
-fn choose(agents: &[AgentRecord], after: Option<InstanceUid>) -> Option<&AgentRecord> {
-    let rank = |agent: &&AgentRecord| {
-        let polls = agent.connected == Some(Transport::Http);
-        (
-            polls,
-            after.is_some_and(|after| agent.uid <= after),
-            agent.uid,
-        )
+/// The first agent of a revision; beginning after the one that gave way, so
+/// that everybody has a turn.
+fn choose<'a>(
+    agents: &'a [AgentRecord],
+    current: &Revision,
+    after: Option<InstanceUid>,
+) -> Option<&'a AgentRecord> {
+    let after = agents.iter().find(|agent| Some(agent.uid) == after);
+    let after = after.map(|agent| rank(agent, current));
+    let turn = |agent: &&AgentRecord| {
+        let rank = rank(agent, current);
+        (after.is_some_and(|after| rank <= after), rank)
     };
-    agents
-        .iter()
-        .filter(|agent| eligible(agent))
-        .min_by_key(rank)
+    let may_be_first = |agent: &&AgentRecord| eligible(agent) && !agent.uid.is_nil();
+    agents.iter().filter(may_be_first).min_by_key(turn)
+}
+
+/// The lowest is the first: an agent that can show what a revision does, and
+/// soon. Whoever made nothing of its last offer comes last, or one bad agent
+/// would halt every rotation; then whoever took the newest settings before;
+/// WebSocket before HTTP, since it can be pushed to; then by a hash that nobody
+/// can choose an instance UID for, since the marker is not known in advance.
+fn rank(agent: &AgentRecord, current: &Revision) -> (bool, Reverse<u64>, bool, [u8; 32]) {
+    let stuck = matches!(
+        agent.state,
+        SettingsState::Offered
+            | SettingsState::Switching
+            | SettingsState::Lost
+            | SettingsState::Failed
+    );
+    let proved = agent.proved.as_ref();
+    let proved = proved.filter(|p| p.profile == *current.profile());
+    let hash = Sha256::new()
+        .chain_update(current.marker().as_bytes())
+        .chain_update(agent.uid.as_bytes())
+        .finalize();
+    (
+        stuck,
+        Reverse(proved.map_or(0, |p| p.number)),
+        agent.connected == Some(Transport::Http),
+        hash.into(),
+    )
 }

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use opamp_operator_api::values::{Identity, IdentityMethod};
 use opamp_operator_core::{
+    Now,
     catalog::{Bound, Target},
     fleet::{Agent, AgentRecord, Link, LinkId, Transport, Wish},
     identity::{Presented, Verdict},
@@ -27,6 +28,21 @@ struct Poller {
     eager: bool,
     shows: Presented,
     sequence: u64,
+}
+
+impl Poller {
+    /// As the server does: the new link first, then the old one goes.
+    fn connect(&mut self, links: &mut u64, now: Now) -> LinkId {
+        let old: Vec<_> = self.agent.links().iter().map(|link| link.id).collect();
+        *links += 1;
+        let (id, shows) = (LinkId(*links), self.shows.clone());
+        let link = Link::new(id, Transport::Http, shows, verdict(), now.uptime);
+        self.agent.attach(link, now).unwrap();
+        for old in old {
+            self.agent.detach(old, now);
+        }
+        id
+    }
 }
 
 struct Fleet {
@@ -105,23 +121,8 @@ impl Fleet {
             .agent
             .newest_link()
             .filter(|l| l.presented == poller.shows);
-        let id = known.map(|link| link.id).unwrap_or_else(|| {
-            let old: Vec<_> = poller.agent.links().iter().map(|link| link.id).collect();
-            self.links += 1;
-            let id = LinkId(self.links);
-            let link = Link::new(
-                id,
-                Transport::Http,
-                poller.shows.clone(),
-                verdict(),
-                now.uptime,
-            );
-            poller.agent.attach(link, now).unwrap();
-            for old in old {
-                poller.agent.detach(old, now);
-            }
-            id
-        });
+        let known = known.map(|link| link.id);
+        let id = known.unwrap_or_else(|| poller.connect(&mut self.links, now));
         let message = AgentToServer {
             sequence_num: poller.sequence,
             ..full()
