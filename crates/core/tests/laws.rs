@@ -8,6 +8,10 @@ mod common;
 mod catalog;
 
 #[cfg(test)]
+#[path = "laws/choice.rs"]
+mod choice;
+
+#[cfg(test)]
 #[path = "laws/fleet.rs"]
 mod fleet;
 

@@ -60,8 +60,23 @@ pub struct Chooser<'a> {
     /// None before a description is known.
     pub attributes: Option<&'a Attributes>,
     /// Set for a link that showed nothing but recognised credentials: the
-    /// profiles they were offered by. It may get their later revisions only.
+    /// profiles they were offered by.
     pub only: Option<&'a [ProfileKey]>,
+}
+
+impl Chooser<'_> {
+    /// May it have what this candidate offers, without a primary proof? The
+    /// later revisions of the profiles that it shows; and if such a profile is
+    /// a tenant's, what that tenant offers to any agent, for all of those have
+    /// shown no more. An instance UID is not proved by a credential that
+    /// several agents hold. Profiles of one namespace are all tenants' or none.
+    fn may_have(&self, candidate: &Candidate) -> bool {
+        let Some(only) = self.only else { return true };
+        let namespace = &candidate.profile.namespace;
+        let of_its_tenant = !candidate.admin && only.iter().any(|p| p.namespace == *namespace);
+        only.contains(&candidate.profile)
+            || (of_its_tenant && candidate.selector.instance_uids.is_empty())
+    }
 }
 
 /// Which profile applies.
@@ -71,16 +86,19 @@ pub enum Choice {
     NotYet,
     /// None selects it.
     Nobody,
-    /// The best that matches could be had only by a primary proof.
+    /// Those that match could be had only by a primary proof; this is the best.
     AwaitingProof(ProfileKey),
     /// This one.
     Profile(ProfileKey),
 }
 
 /// Chooses among candidates. The first that matches wins; one that needs
-/// attributes we do not have yet makes the answer unknown.
+/// attributes we do not have yet makes the answer unknown. While the winner
+/// waits for a primary proof, the best that needs none applies: an agent must
+/// not miss a rotation of what it runs because something better appeared.
 #[must_use]
 pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
+    let mut awaiting = None;
     for candidate in &candidates.0 {
         let matches = match chooser.attributes {
             Some(attributes) => candidate.selector.matches(chooser.uid, attributes),
@@ -89,15 +107,13 @@ pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
                 .selector
                 .matches(chooser.uid, &Attributes::default()),
         };
-        if matches {
-            let profile = candidate.profile.clone();
-            let allowed = chooser.only.is_none_or(|only| only.contains(&profile));
-            return if allowed {
-                Choice::Profile(profile)
-            } else {
-                Choice::AwaitingProof(profile)
-            };
+        if !matches {
+            continue;
         }
+        if chooser.may_have(candidate) {
+            return Choice::Profile(candidate.profile.clone());
+        }
+        awaiting = awaiting.or_else(|| Some(candidate.profile.clone()));
     }
-    Choice::Nobody
+    awaiting.map_or(Choice::Nobody, Choice::AwaitingProof)
 }

@@ -506,7 +506,7 @@ fn law2_an_older_link_does_not_choose_the_profile() {
     let mut bench = Bench::new(world.revision(1));
     let weak = Verdict {
         recognised: [Recognition {
-            profile: ProfileKey::new("a", "before"),
+            profile: ProfileKey::new("ops", "before"),
             number: 1,
         }]
         .into(),

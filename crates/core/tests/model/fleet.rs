@@ -196,7 +196,7 @@ impl Fleet {
                 self.catalog.publish(content, now);
                 return;
             }
-            Step::Select { profile } => return self.catalog.select(profile),
+            Step::Select { profile, alone } => return self.catalog.select(profile, alone),
             Step::Pause(paused) => {
                 if let Some(target) = self.catalog.target_mut() {
                     target.paused = paused;

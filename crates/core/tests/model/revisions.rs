@@ -128,19 +128,27 @@ impl Catalog {
             ledger: Ledger::default(),
             admin,
         };
-        catalog.select(0);
+        catalog.select(0, true);
         catalog
     }
 
-    pub(crate) fn select(&mut self, profile: usize) {
+    /// This profile is the best for every agent; the other is gone, or takes
+    /// those that may not have it.
+    pub(crate) fn select(&mut self, profile: usize, alone: bool) {
         self.selected = profile;
-        let candidate = Candidate {
-            profile: self.profile().clone(),
-            priority: 0,
-            admin: self.admin,
+        let candidate = |(i, key): (usize, &ProfileKey)| Candidate {
+            profile: key.clone(),
+            priority: i32::from(i == profile),
+            admin: self.is_admin(key),
             selector: Arc::new(AgentSelector::default()),
         };
-        self.candidates = candidates(HOME, [candidate].iter());
+        let all: Vec<_> = self.profiles.iter().enumerate().map(candidate).collect();
+        let here = all.iter().filter(|c| !alone || c.priority == 1);
+        self.candidates = candidates(HOME, here);
+    }
+
+    pub(crate) fn is_admin(&self, profile: &ProfileKey) -> bool {
+        self.admin && profile.namespace != HOME
     }
 
     pub(crate) fn profile(&self) -> &ProfileKey {
@@ -149,6 +157,11 @@ impl Catalog {
 
     pub(crate) fn target(&self) -> Option<&Target> {
         self.targets[self.selected].as_ref()
+    }
+
+    pub(crate) fn target_of(&self, profile: &ProfileKey) -> Option<&Target> {
+        let which = self.profiles.iter().position(|key| key == profile)?;
+        self.targets[which].as_ref()
     }
 
     pub(crate) fn target_mut(&mut self) -> Option<&mut Target> {

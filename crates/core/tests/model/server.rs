@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     catalog::Choice,
     fleet::{Link, LinkId, Transition, Transport, Wish},
@@ -106,10 +107,11 @@ impl Fleet {
         let reply = message.map(|message| sim.agent.hear(id, message, now).0);
         let choice = sim.agent.choose(id, &self.catalog.candidates);
         sim.agent.chosen(&choice, now);
-        let target = match choice {
-            Choice::Profile(_) => self.catalog.target(),
+        let target = match &choice {
+            Choice::Profile(profile) => self.catalog.target_of(profile),
             _ => None,
         };
+        let admin = |profile: &ProfileKey| self.catalog.is_admin(profile);
         let wish = Wish {
             target,
             trust: Some(&self.catalog.trust),
@@ -154,7 +156,7 @@ impl Fleet {
             let uid = sim.agent.uid();
             let which = sim
                 .watch
-                .offered(&offer, link, &sim.links, target, uid, now)?;
+                .offered(&offer, link, &sim.links, target, (uid, &admin), now)?;
             sim.given.push(which);
             told = Some(format!("agent {agent} is offered content {which}"));
         }

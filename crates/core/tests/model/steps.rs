@@ -109,9 +109,10 @@ pub(crate) enum Step {
         agent: usize,
     },
     OpenToEveryone,
-    /// Another profile selects the agents.
+    /// Another profile is the best for the agents, or the only one.
     Select {
         profile: usize,
+        alone: bool,
     },
     /// The records are written.
     Save,
@@ -203,7 +204,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::OpenToNobody),
         1 => agent().prop_map(|agent| Step::OpenTo { agent }),
         3 => Just(Step::OpenToEveryone),
-        1 => (0..2_usize).prop_map(|profile| Step::Select { profile }),
+        1 => (0..2_usize, any::<bool>())
+            .prop_map(|(profile, alone)| Step::Select { profile, alone }),
         1 => Just(Step::Save),
         2 => any::<bool>().prop_map(|stale| Step::Restart { stale }),
     ]

@@ -2,11 +2,12 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     Now,
     catalog::{Bound, Target},
     fleet::{LinkId, Proved, Transport},
-    identity::{Fingerprint, Marker, Presented, Verdict},
+    identity::{Fingerprint, Marker, Presented, Recognition, Verdict},
     offer::Revision,
 };
 use opamp_wire::{AgentCapabilities, InstanceUid, OfferBytes, proto::ConnectionSettingsStatuses};
@@ -141,7 +142,7 @@ impl Watch {
         link: &Seen,
         links: &[Seen],
         target: Option<&Target>,
-        uid: InstanceUid,
+        (uid, admin): (InstanceUid, &dyn Fn(&ProfileKey) -> bool),
         now: Now,
     ) -> Result<usize, String> {
         let capable = AgentCapabilities::from(self.capabilities);
@@ -158,12 +159,12 @@ impl Watch {
         law!(!target.paused, "paused");
         let revision = wanted(target, uid).ok_or("bound: nothing is open to this agent")?;
         let profile = revision.profile();
-        let proof = link.verdict.primary == Some(owner())
-            || link
-                .verdict
-                .recognised
-                .iter()
-                .any(|r| r.profile == *profile);
+        let shows = |r: &Recognition| {
+            let tenants = !admin(profile) && r.profile.namespace == profile.namespace;
+            r.profile == *profile || tenants
+        };
+        let proof =
+            link.verdict.primary == Some(owner()) || link.verdict.recognised.iter().any(shows);
         law!(
             proof,
             "law 2: the link does not prove that it may have this"
