@@ -232,7 +232,7 @@ impl Agent {
         match admit(self.binding.as_ref(), offered, &link.verdict) {
             Admission::Refused => return None,
             Admission::Bind(identity) => self.binding = Some(identity),
-            Admission::Owner => link.only = None,
+            Admission::Owner | Admission::Ownerless => link.only = None,
             Admission::Recognised => {
                 let mut only: Vec<_> = link
                     .verdict

@@ -11,6 +11,9 @@ pub enum Admission {
     Bind(Identity),
     /// It is the owner.
     Owner,
+    /// The UID has no owner, and gets none: this identity is proved by what we
+    /// offered, and the agent may come again with what it had before.
+    Ownerless,
     /// It shows what was offered to this UID (or, for a UID without an owner,
     /// what was offered to a profile): later revisions of those profiles only.
     Recognised,
@@ -27,6 +30,7 @@ pub fn admit(
     verdict: &Verdict,
 ) -> Admission {
     match (binding, &verdict.primary) {
+        (None, Some(_)) if verdict.primary_was_offered => Admission::Ownerless,
         (None, Some(primary)) => Admission::Bind(primary.clone()),
         (Some(owner), Some(primary)) if owner == primary => Admission::Owner,
         (None, None) if !verdict.recognised.is_empty() => Admission::Recognised,
@@ -60,6 +64,7 @@ mod tests {
         };
         Verdict {
             primary: primary.map(identity),
+            primary_was_offered: false,
             recognised: recognised.iter().map(recognise).collect(),
             until: None,
         }
@@ -69,6 +74,10 @@ mod tests {
     fn law2_a_uid_belongs_to_the_first_identity_and_to_who_was_offered_something_under_it() {
         let owner = identity("one");
         let offered = |r: &Recognition| r.number == 3;
+        let by_offer = |primary| Verdict {
+            primary_was_offered: true,
+            ..verdict(Some(primary), &[3])
+        };
         let cases = [
             (
                 None,
@@ -86,6 +95,9 @@ mod tests {
             ),
             (Some(&owner), verdict(None, &[2]), Admission::Refused),
             (None, verdict(None, &[2]), Admission::Recognised),
+            (None, by_offer("one"), Admission::Ownerless),
+            (Some(&owner), by_offer("one"), Admission::Owner),
+            (Some(&owner), by_offer("two"), Admission::Recognised),
             (None, verdict(None, &[]), Admission::Refused),
         ];
         for (binding, verdict, expected) in cases {

@@ -107,6 +107,9 @@ pub struct Recognition {
 pub struct Verdict {
     /// Proved by an authenticator of the configuration.
     pub primary: Option<Identity>,
+    /// What proves it is itself something that we offered: it says how the
+    /// agent was provided for and not with what it began.
+    pub primary_was_offered: bool,
     /// Proved by what the ledger says we offered.
     pub recognised: BTreeSet<Recognition>,
     /// When the answer may change by time alone.
@@ -180,6 +183,7 @@ impl Trust {
         for authenticator in &self.authenticators {
             match prove(authenticator, presented, now) {
                 Answer::Yes(identity) => {
+                    verdict.primary_was_offered = self.was_offered(identity.method, presented);
                     verdict.primary = Some(identity);
                     break;
                 }
@@ -205,6 +209,23 @@ impl Trust {
             .filter(|r| r.profile == *profile)
             .map(|r| r.number)
             .max()
+    }
+
+    /// Did the credential by which this method judges come by an offer? A
+    /// bootstrap token may be the very one that a profile offers; whoever has
+    /// it from an offer shows the marker too, since headers come together.
+    fn was_offered(&self, method: IdentityMethod, presented: &Presented) -> bool {
+        match method {
+            IdentityMethod::ClientCertificate => presented.leaf.is_some_and(|leaf| {
+                let mut digests = leaf.leaf_candidates(&self.keys);
+                digests.any(|digest| self.by_leaf.contains_key(&digest))
+            }),
+            IdentityMethod::AgentToken => presented.authorization.is_some_and(|shown| {
+                let mut digests = shown.authorization_candidates(&self.keys);
+                presented.marker.is_some()
+                    && digests.any(|digest| self.by_authorization.contains_key(&digest))
+            }),
+        }
     }
 
     fn recognise(&self, presented: &Presented, now: Now, verdict: &mut Verdict) {

@@ -106,8 +106,6 @@ impl Bench {
         sequence: u64,
         seconds: u64,
     ) -> LinkId {
-        let id = LinkId(self.next);
-        self.next += 1;
         let verdict = Verdict {
             primary: Some(Identity {
                 namespace: "a".into(),
@@ -117,10 +115,34 @@ impl Bench {
             }),
             ..Verdict::default()
         };
+        self.attach(transport, verdict, presented, sequence, seconds)
+            .unwrap()
+    }
+
+    /// A WebSocket link of whoever this is, unless it is refused.
+    pub(crate) fn connect_as(
+        &mut self,
+        verdict: Verdict,
+        presented: Presented,
+        seconds: u64,
+    ) -> Option<LinkId> {
+        self.attach(Transport::WebSocket, verdict, presented, 0, seconds)
+    }
+
+    fn attach(
+        &mut self,
+        transport: Transport,
+        verdict: Verdict,
+        presented: Presented,
+        sequence: u64,
+        seconds: u64,
+    ) -> Option<LinkId> {
+        let id = LinkId(self.next);
+        self.next += 1;
         let link = Link::new(id, transport, presented, verdict, at(seconds).uptime);
-        self.agent.attach(link, at(seconds)).unwrap();
+        self.agent.attach(link, at(seconds))?;
         self.sequences.insert(id, sequence);
-        id
+        Some(id)
     }
 
     /// A WebSocket link that says hello with its full state.

@@ -20,7 +20,7 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     date_time_ymd,
 };
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
 
 use super::at;
 
@@ -44,6 +44,10 @@ impl Ca {
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
         Self { params, key, pem }
+    }
+
+    pub(crate) fn der(&self) -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()
     }
 
     pub(crate) fn issue(&self, issue: &Issue<'_>) -> Pair {
@@ -133,6 +137,7 @@ pub(crate) struct World {
     pub(crate) objects: BTreeMap<ObjectRef, Observed>,
     pub(crate) keys: KeyRing,
     pub(crate) ca: Ca,
+    pub(crate) client_ca: Ca,
     pub(crate) client: Pair,
     serving: Serving,
     advertised: url::Url,
@@ -142,7 +147,8 @@ impl World {
     pub(crate) fn new() -> Self {
         let ca = Ca::new("serving");
         let server = ca.issue(&Issue::server());
-        let client = Ca::new("clients").issue(&Issue::client());
+        let client_ca = Ca::new("clients");
+        let client = client_ca.issue(&Issue::client());
         let mut world = Self {
             profile: ProfileKey::new("a", "p"),
             spec: spec(),
@@ -151,6 +157,7 @@ impl World {
             serving: Serving::read(server.crt.as_bytes(), server.key.as_bytes(), at(0)).unwrap(),
             advertised: "wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
             client,
+            client_ca,
             ca,
         };
         world.secret("client", tls_secret(&world.client.crt, &world.client.key));

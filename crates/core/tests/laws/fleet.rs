@@ -6,7 +6,9 @@ use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     catalog::{Bound, Candidate, Choice, candidates},
     fleet::{Agent, Evidence, Link, LinkId, SettingsState, Silence, Transition, Transport},
-    identity::{Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust, Verdict},
+    identity::{
+        Authenticator, Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust, Verdict,
+    },
 };
 use opamp_wire::{
     AgentCapabilities, ServerCapabilities,
@@ -34,6 +36,15 @@ fn token(value: &str) -> Presented {
 
 fn bench() -> Bench {
     Bench::new(World::new().revision(1))
+}
+
+fn candidate(profile: &ProfileKey) -> Candidate {
+    Candidate {
+        profile: profile.clone(),
+        priority: 0,
+        admin: false,
+        selector: Arc::default(),
+    }
 }
 
 fn evidence(bench: &Bench) -> Option<Evidence> {
@@ -520,13 +531,7 @@ fn law2_an_older_link_does_not_choose_the_profile() {
         at(0).uptime,
     );
     bench.agent.attach(old, at(0)).unwrap();
-    let candidate = Candidate {
-        profile: world.profile.clone(),
-        priority: 0,
-        admin: false,
-        selector: Arc::default(),
-    };
-    let candidates = candidates("a", [candidate].iter());
+    let candidates = candidates("a", [candidate(&world.profile)].iter());
     let awaiting = Choice::AwaitingProof(world.profile.clone());
     assert_eq!(bench.agent.choose(LinkId(0), &candidates), awaiting);
     bench.agent.chosen(&awaiting, at(0));
@@ -797,6 +802,73 @@ fn law8_a_retired_key_still_verifies() {
         assert!(matches!(both, Proof::Proved(_)), "{both:?}");
         assert_eq!(ring(vec![[8; 32]]).verify(&shown, at(0)), Proof::Refused);
     }
+}
+
+/// Its record is gone, and the certificate that it was offered is under a CA
+/// that proves somebody: then it restarts with its bootstrap token.
+#[test]
+fn law8_what_we_offered_does_not_own_an_instance_uid() {
+    let world = World::new();
+    let revision = world.revision(1);
+    let ledger = Ledger::new(vec![world.draft().ledger_entry(1, at(0).wall)]);
+    let ca = world.client_ca.der();
+    let bearer = |name: &str, token: &str| Authenticator::Token {
+        name: name.into(),
+        namespace: "a".into(),
+        secret: name.into(),
+        tokens: [Fingerprint::of_authorization(
+            format!("Bearer {token}").as_bytes(),
+        )]
+        .into(),
+    };
+    let trust = Trust::new(
+        vec![
+            bearer("bootstrap", "bootstrap"),
+            bearer("rotated", STRONG_TOKEN),
+            Authenticator::certificate("fleet", "a", &[ca]).unwrap(),
+        ],
+        world.keys.clone(),
+        &ledger,
+    );
+    let marked = |presented: Presented| Presented {
+        marker: Some(revision.marker()),
+        ..presented
+    };
+    let certificate = Presented::new(vec![world.client.der.clone()], None, None);
+    let cases = [
+        certificate.clone(),
+        marked(certificate),
+        marked(token(STRONG_TOKEN)),
+    ];
+    for shown in cases {
+        let mut bench = Bench::new(Arc::clone(&revision));
+        let mut come = |presented: &Presented, seconds: u64| {
+            let Proof::Proved(verdict) = trust.verify(presented, at(seconds)) else {
+                panic!("refused: {presented:?}");
+            };
+            let link = bench.connect_as(verdict, presented.clone(), seconds)?;
+            bench.say(link, full(), seconds);
+            // Whatever it may have is chosen and offered as to any other.
+            let all = candidates("a", [candidate(&world.profile)].iter());
+            let chosen = bench.agent.choose(link, &all);
+            assert_eq!(chosen, Choice::Profile(world.profile.clone()));
+            bench.leave(link, seconds + 100);
+            Some(bench.agent.record())
+        };
+        let record = come(&shown, 0).unwrap();
+        assert_eq!(record.binding, None, "{shown:?}");
+        assert!(record.offered.iter().any(|r| r.number == 1));
+        let record = come(&token("bootstrap"), 1_000).expect("refused after its restart");
+        assert_eq!(record.binding.unwrap().subject, "bootstrap");
+        assert!(come(&shown, 2_000).is_some());
+    }
+    // A bootstrap token that is offered as well still owns.
+    let mut bench = Bench::new(Arc::clone(&revision));
+    let Proof::Proved(verdict) = trust.verify(&token(STRONG_TOKEN), at(0)) else {
+        panic!("refused");
+    };
+    bench.connect_as(verdict, token(STRONG_TOKEN), 0).unwrap();
+    assert!(bench.agent.record().binding.is_some());
 }
 
 /// The operator was killed between a push and the record of it.
