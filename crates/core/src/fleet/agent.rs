@@ -15,7 +15,7 @@ use super::{
     latch::{self, Attempts, Bucket},
     link::FullState,
     polls::Polls,
-    record::clean,
+    words::clean,
 };
 use crate::{
     Now,

@@ -11,6 +11,7 @@ mod latch;
 mod link;
 mod polls;
 mod record;
+mod words;
 
 pub use agent::{Agent, Received, Step, Wish};
 pub use decide::Silence;
