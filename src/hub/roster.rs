@@ -86,7 +86,7 @@ impl Roster {
         let offered = || {
             known
                 .iter()
-                .find(|agent| agent.lock().was_offered(verdict.recognised.iter()))
+                .find(|agent| agent.lock().was_offered(verdict.shown()))
         };
         if let Some(agent) = at_home.or_else(offered) {
             return Some(Arc::clone(agent));

@@ -7,6 +7,8 @@ use opamp_operator_api::{
     values::{Attributes, ProfileKey},
 };
 
+use crate::identity::Rights;
+
 /// A profile as an agent sees it when it chooses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Candidate {
@@ -59,22 +61,26 @@ pub struct Chooser<'a> {
     pub uid: &'a str,
     /// None before a description is known.
     pub attributes: Option<&'a Attributes>,
-    /// Set for a link that showed nothing but recognised credentials: the
-    /// profiles they were offered by.
-    pub only: Option<&'a [ProfileKey]>,
+    /// What its link may be given.
+    pub rights: &'a Rights,
 }
 
 impl Chooser<'_> {
-    /// May it have what this candidate offers, without a primary proof? The
-    /// later revisions of the profiles that it shows; and if such a profile is
-    /// a tenant's, what that tenant offers to any agent, for all of those have
-    /// shown no more. An instance UID is not proved by a credential that
-    /// several agents hold. Profiles of one namespace are all tenants' or none.
+    /// May it have what this candidate offers? By recognised credentials alone
+    /// it gets later revisions of the profiles that it shows; and if such a
+    /// profile is a tenant's, what that tenant offers to any agent, since none
+    /// of those shows more. An instance UID is not proved by a credential that
+    /// several agents hold. The profiles of one namespace are all tenants' or
+    /// none is.
     fn may_have(&self, candidate: &Candidate) -> bool {
-        let Some(only) = self.only else { return true };
+        let shown = match self.rights {
+            Rights::Everything => return true,
+            Rights::Expired(shown) => return shown.contains(&candidate.profile),
+            Rights::Recognised(shown) => shown,
+        };
         let namespace = &candidate.profile.namespace;
-        let of_its_tenant = !candidate.admin && only.iter().any(|p| p.namespace == *namespace);
-        only.contains(&candidate.profile)
+        let of_its_tenant = !candidate.admin && shown.iter().any(|p| p.namespace == *namespace);
+        shown.contains(&candidate.profile)
             || (of_its_tenant && candidate.selector.instance_uids.is_empty())
     }
 }

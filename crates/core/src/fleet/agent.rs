@@ -21,7 +21,7 @@ use crate::{
     Now,
     catalog::{Candidates, Choice, Chooser, Target, choose},
     earliest,
-    identity::{Admission, Fingerprint, Marker, Recognition, Trust, admit},
+    identity::{Admission, Fingerprint, Marker, Recognition, Rights, Trust, admit},
     offer::{Revision, WireHash},
 };
 
@@ -228,22 +228,22 @@ impl Agent {
     /// A connection wants to speak for this agent. Refused if the UID is
     /// somebody else's.
     pub fn attach(&mut self, mut link: Link, now: Now) -> Option<Step> {
-        let offered = |revision: &Recognition| self.may_hold(revision);
-        match admit(self.binding.as_ref(), offered, &link.verdict) {
+        let held = |revision: &Recognition| self.may_hold(revision);
+        let offered = |revision: &Recognition| self.offered.contains(revision);
+        let verdict = &link.verdict;
+        link.rights = match admit(self.binding.as_ref(), held, offered, verdict) {
             Admission::Refused => return None,
-            Admission::Bind(identity) => self.binding = Some(identity),
-            Admission::Owner | Admission::Ownerless => link.only = None,
-            Admission::Recognised => {
-                let mut only: Vec<_> = link
-                    .verdict
-                    .recognised
-                    .iter()
-                    .map(|r| r.profile.clone())
-                    .collect();
-                only.dedup();
-                link.only = Some(only);
+            Admission::Bind(identity) => {
+                self.binding = Some(identity);
+                Rights::Everything
             }
-        }
+            Admission::Owner | Admission::Ownerless => Rights::Everything,
+            Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
+            Admission::Expired => {
+                let its_own = verdict.expired.iter().filter(|r| offered(r));
+                Rights::Expired(profiles(its_own))
+            }
+        };
         let transport = link.transport;
         self.last_contact = now.wall;
         self.deadline = None;
@@ -269,7 +269,7 @@ impl Agent {
         let chooser = Chooser {
             uid: &uid,
             attributes: self.attributes.as_ref(),
-            only: link.only.as_deref(),
+            rights: &link.rights,
         };
         choose(candidates, &chooser)
     }
@@ -687,6 +687,12 @@ impl Agent {
         self.enter(SettingsState::Failed, now);
         Some(Transition::Failed(clean(&status.error_message)))
     }
+}
+
+fn profiles<'a>(revisions: impl Iterator<Item = &'a Recognition>) -> Vec<ProfileKey> {
+    let mut profiles: Vec<_> = revisions.map(|r| r.profile.clone()).collect();
+    profiles.dedup();
+    profiles
 }
 
 fn is(revision: &Revision, named: &Recognition) -> bool {

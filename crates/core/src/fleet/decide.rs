@@ -7,7 +7,7 @@ use super::{Agent, Evidence, Link, Transport, latch, link::FullState};
 use crate::{
     Now,
     catalog::Target,
-    identity::{Recognition, Trust},
+    identity::{Recognition, Rights, Trust},
     offer::Revision,
 };
 
@@ -72,7 +72,11 @@ impl Agent {
         if link.shared {
             return silent(Silence::Shared);
         }
-        let Some(revision) = target.revision_for(self.uid, self.attributes.as_ref()) else {
+        let open = target.revision_for(self.uid, self.attributes.as_ref());
+        let current = |r: &&Arc<Revision>| r.number() == target.current.number();
+        // With a certificate that ended an agent comes for the newest, or waits.
+        let lenient = !matches!(link.rights, Rights::Expired(_));
+        let Some(revision) = open.filter(|r| lenient || current(r)) else {
             return silent(Silence::NotOpen);
         };
         // Above the bound an agent that lost its settings gets those before;

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use opamp_operator_api::{agent::Transport, values::ProfileKey};
+use opamp_operator_api::agent::Transport;
 use opamp_wire::proto::ConnectionSettingsStatuses;
 
 use crate::{
-    identity::{Presented, Verdict},
+    identity::{Presented, Rights, Verdict},
     offer::WireHash,
 };
 
@@ -36,8 +36,8 @@ pub struct Link {
     pub presented: Presented,
     /// Whom they prove.
     pub verdict: Verdict,
-    /// Set when the link showed nothing but recognised credentials.
-    pub only: Option<Vec<ProfileKey>>,
+    /// What it may be given; settled when it is attached to its agent.
+    pub rights: Rights,
     /// Several instances share it (a gateway): what it shows is not the agent's.
     pub shared: bool,
     pub(super) attached: Duration,
@@ -61,19 +61,12 @@ impl Link {
         verdict: Verdict,
         attached: Duration,
     ) -> Self {
-        let mut profiles: Vec<_> = verdict
-            .recognised
-            .iter()
-            .map(|r| r.profile.clone())
-            .collect();
-        profiles.dedup();
-        let only = verdict.primary.is_none().then_some(profiles);
         Self {
             id,
             transport,
             presented,
             verdict,
-            only,
+            rights: Rights::Recognised(Vec::new()),
             shared: false,
             attached,
             last_message: attached,

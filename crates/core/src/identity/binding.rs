@@ -1,6 +1,6 @@
 //! Whose an instance UID is: decides who is refused, never what anybody gets.
 
-use opamp_operator_api::values::Identity;
+use opamp_operator_api::values::{Identity, ProfileKey};
 
 use super::{Recognition, Verdict};
 
@@ -17,15 +17,32 @@ pub enum Admission {
     /// It shows what was offered to this UID (or, for a UID without an owner,
     /// what was offered to a profile): later revisions of those profiles only.
     Recognised,
+    /// It shows what was offered to this UID and ended not long ago: the
+    /// current revisions of those profiles, to come back with.
+    Expired,
     /// Somebody else's UID.
     Refused,
 }
 
-/// May a link with this verdict speak for a UID bound to `binding`, to which
-/// `offered` revisions were sent?
+/// What a link may be given for what it proves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Whatever selects the agent.
+    Everything,
+    /// Later revisions of these profiles; and, if they are a tenant's, what
+    /// that tenant offers to any agent.
+    Recognised(Vec<ProfileKey>),
+    /// The current revisions of these profiles.
+    Expired(Vec<ProfileKey>),
+}
+
+/// May a link with this verdict speak for a UID bound to `binding`? Revisions
+/// that were sent to this UID are `offered`; those of which a record may have
+/// been lost count as `held` too.
 #[must_use]
 pub fn admit(
     binding: Option<&Identity>,
+    held: impl Fn(&Recognition) -> bool,
     offered: impl Fn(&Recognition) -> bool,
     verdict: &Verdict,
 ) -> Admission {
@@ -34,7 +51,8 @@ pub fn admit(
         (None, Some(primary)) => Admission::Bind(primary.clone()),
         (Some(owner), Some(primary)) if owner == primary => Admission::Owner,
         (None, None) if !verdict.recognised.is_empty() => Admission::Recognised,
-        (Some(_), _) if verdict.recognised.iter().any(offered) => Admission::Recognised,
+        (Some(_), _) if verdict.recognised.iter().any(held) => Admission::Recognised,
+        _ if verdict.expired.iter().any(offered) => Admission::Expired,
         _ => Admission::Refused,
     }
 }
@@ -42,7 +60,7 @@ pub fn admit(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opamp_operator_api::values::{IdentityMethod, ProfileKey};
+    use opamp_operator_api::values::IdentityMethod;
 
     fn identity(subject: &str) -> Identity {
         Identity {
@@ -64,9 +82,8 @@ mod tests {
         };
         Verdict {
             primary: primary.map(identity),
-            primary_was_offered: false,
             recognised: recognised.iter().map(recognise).collect(),
-            until: None,
+            ..Verdict::default()
         }
     }
 
@@ -78,7 +95,17 @@ mod tests {
             primary_was_offered: true,
             ..verdict(Some(primary), &[3])
         };
+        let ended = |primary, numbers: &[u64]| Verdict {
+            expired: verdict(None, numbers).recognised,
+            ..verdict(primary, &[])
+        };
         let cases = [
+            (None, ended(None, &[3]), Admission::Expired),
+            (None, ended(None, &[2]), Admission::Refused),
+            (Some(&owner), ended(None, &[3]), Admission::Expired),
+            (Some(&owner), ended(None, &[2]), Admission::Refused),
+            (Some(&owner), ended(Some("one"), &[2]), Admission::Owner),
+            (Some(&owner), ended(Some("two"), &[3]), Admission::Expired),
             (
                 None,
                 verdict(Some("one"), &[]),
@@ -102,7 +129,7 @@ mod tests {
         ];
         for (binding, verdict, expected) in cases {
             assert_eq!(
-                admit(binding, offered, &verdict),
+                admit(binding, offered, offered, &verdict),
                 expected,
                 "{binding:?} {verdict:?}"
             );

@@ -9,7 +9,7 @@ mod ledger;
 mod presented;
 mod trust;
 
-pub use binding::{Admission, admit};
+pub use binding::{Admission, Rights, admit};
 pub use keys::{Digest, KeyRing, Marker};
 pub use ledger::{Ledger, LedgerEntry};
 pub use presented::{Fingerprint, Presented};

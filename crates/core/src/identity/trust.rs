@@ -112,8 +112,17 @@ pub struct Verdict {
     pub primary_was_offered: bool,
     /// Proved by what the ledger says we offered.
     pub recognised: BTreeSet<Recognition>,
+    /// In the same way, by a certificate that ended not long ago.
+    pub expired: BTreeSet<Recognition>,
     /// When the answer may change by time alone.
     pub until: Option<Timestamp>,
+}
+
+impl Verdict {
+    /// The revisions that what it shows was offered by.
+    pub fn shown(&self) -> impl Iterator<Item = &Recognition> {
+        self.recognised.iter().chain(&self.expired)
+    }
 }
 
 /// The answer to 'who is this?'.
@@ -191,7 +200,7 @@ impl Trust {
                 Answer::NotYet => all_heard = false,
             }
         }
-        if verdict.primary.is_some() || !verdict.recognised.is_empty() {
+        if verdict.primary.is_some() || verdict.shown().next().is_some() {
             Proof::Proved(verdict)
         } else if all_heard {
             Proof::Refused
@@ -232,11 +241,16 @@ impl Trust {
         if let Some(leaf) = &presented.leaf {
             for digest in leaf.leaf_candidates(&self.keys) {
                 for (recognition, end) in self.by_leaf.get(&digest).into_iter().flatten() {
-                    let end = end.map(|end| end + EXPIRED_GRACE);
-                    if end.is_none_or(|end| now.wall < end) {
-                        verdict.recognised.insert(recognition.clone());
-                        verdict.until = earliest(verdict.until, end);
-                    }
+                    let grace = end.map(|end| end + EXPIRED_GRACE);
+                    let (known, until) = if end.is_none_or(|end| now.wall < end) {
+                        (&mut verdict.recognised, *end)
+                    } else if grace.is_some_and(|grace| now.wall < grace) {
+                        (&mut verdict.expired, grace)
+                    } else {
+                        continue;
+                    };
+                    known.insert(recognition.clone());
+                    verdict.until = earliest(verdict.until, until);
                 }
             }
         }

@@ -6,7 +6,10 @@ use opamp_operator_api::{
     v1alpha1::AgentSelector,
     values::{Attributes, ProfileKey},
 };
-use opamp_operator_core::catalog::{Candidate, Candidates, Choice, Chooser, candidates, choose};
+use opamp_operator_core::{
+    catalog::{Candidate, Candidates, Choice, Chooser, candidates, choose},
+    identity::Rights,
+};
 
 use crate::common::uid;
 
@@ -36,11 +39,15 @@ fn at_home(all: &[Candidate]) -> Candidates {
 }
 
 /// What an agent gets on a link that shows credentials of these profiles only.
-fn chosen(all: &[Candidate], only: &[ProfileKey]) -> Choice {
+fn chosen(all: &[Candidate], shown: &[ProfileKey]) -> Choice {
+    with_rights(all, &Rights::Recognised(shown.to_vec()))
+}
+
+fn with_rights(all: &[Candidate], rights: &Rights) -> Choice {
     let chooser = Chooser {
         uid: &uid(1).to_string(),
         attributes: Some(&Attributes::default()),
-        only: Some(only),
+        rights,
     };
     choose(&at_home(all), &chooser)
 }
@@ -77,7 +84,7 @@ fn law2_waiting_for_a_proof_does_not_cut_an_agent_off_from_what_it_runs() {
     let chooser = Chooser {
         uid: "",
         attributes: None,
-        only: Some(&shows_p),
+        rights: &Rights::Recognised(shows_p.to_vec()),
     };
     assert_eq!(choose(&at_home(&all), &chooser), Choice::NotYet);
     assert_eq!(chosen(&all, &shows_p), profile("a", "p"));
@@ -116,4 +123,12 @@ fn law2_what_names_instance_uids_needs_a_primary_proof() {
     // Its own later revisions it gets whatever they select.
     let own = by_uid(candidate("a", "p", 0));
     assert_eq!(chosen(&[named, own], &shows), profile("a", "p"));
+}
+
+#[test]
+fn law2_what_has_ended_gives_its_own_profile_only() {
+    let ended = Rights::Expired(vec![ProfileKey::new("a", "p")]);
+    let all = [candidate("a", "p", 0), candidate("a", "q", 1)];
+    assert_eq!(with_rights(&all, &ended), profile("a", "p"));
+    assert_eq!(with_rights(&all[1..], &ended), awaiting("a", "q"));
 }

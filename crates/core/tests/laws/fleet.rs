@@ -16,7 +16,8 @@ use opamp_wire::{
 };
 
 use crate::common::{
-    Bench, CAPABLE, Issue, STRONG_TOKEN, World, at, full, offered, opaque, reported, uid,
+    Bench, CAPABLE, Issue, STRONG_TOKEN, World, at, full, offered, opaque, reported, tls_secret,
+    uid,
 };
 
 fn nothing() -> Presented {
@@ -869,6 +870,66 @@ fn law8_what_we_offered_does_not_own_an_instance_uid() {
     };
     bench.connect_as(verdict, token(STRONG_TOKEN), 0).unwrap();
     assert!(bench.agent.record().binding.is_some());
+}
+
+/// A long weekend: its certificate ended, and the next one waits for it.
+#[test]
+fn law2_an_ended_certificate_brings_its_own_agent_the_current_revision_only() {
+    const HOUR: u64 = 3_600;
+    let mut world = World::new();
+    let old = world.client_ca.issue(&Issue {
+        to: (2030, 1, 2),
+        ..Issue::client()
+    });
+    world.secret("client", tls_secret(&old.crt, &old.key));
+    let first = world.revision_with(1, 10);
+    let ledger = Ledger::new(vec![world.draft().ledger_entry(1, at(0).wall)]);
+    world.secret("client", tls_secret(&world.client.crt, &world.client.key));
+    let second = world.revision_with(2, 20);
+    let trust = world.trust(&ledger);
+    let shown = Presented::new(vec![old.der], None, None);
+    let judged = |hours: u64| match trust.verify(&shown, at(hours * HOUR)) {
+        Proof::Proved(verdict) => Some(verdict),
+        _ => None,
+    };
+    let fresh = judged(23).unwrap();
+    assert_eq!((fresh.recognised.len(), fresh.expired.len()), (1, 0));
+    assert_eq!(fresh.until, Some(at(24 * HOUR).wall));
+    let ended = judged(24).unwrap();
+    assert_eq!((ended.recognised.len(), ended.expired.len()), (0, 1));
+    assert_eq!(ended.until, Some(at(96 * HOUR).wall));
+    assert_eq!(judged(96), None);
+
+    let given = || {
+        let mut bench = Bench::new(Arc::clone(&first));
+        assert!(bench.come(nothing(), 0).1.offers());
+        bench.agent.record()
+    };
+    let now = 30;
+    let its_own = || Bench::restored(given(), Arc::clone(&second));
+    let mut bench = its_own();
+    let link = bench.connect_as(ended.clone(), shown.clone(), now).unwrap();
+    let all = candidates("a", [candidate(&world.profile)].iter());
+    let chosen = Choice::Profile(world.profile.clone());
+    assert_eq!(bench.agent.choose(link, &all), chosen);
+    // Not what was before, while the current one waits for its first agent.
+    bench.target.previous = Some(world.revision_with(1, 30));
+    bench.target.bound = Bound::Nobody;
+    assert!(!bench.say(link, full(), now).offers());
+    bench.target.bound = Bound::Everyone;
+    assert!(bench.refresh(link, now + 100).push.is_some());
+    // Nobody else: not a new one, nor one that was offered something else, nor
+    // one of which a record may be lost.
+    let mut nobody = Bench::new(Arc::clone(&second));
+    let denied = nobody.connect_as(ended.clone(), shown.clone(), now);
+    assert_eq!(denied, None);
+    for number in [0, 2] {
+        let mut record = given();
+        record.offered[0].number = number;
+        let mut other = Bench::restored(record, Arc::clone(&second));
+        let denied = other.connect_as(ended.clone(), shown.clone(), now);
+        assert_eq!(denied, None, "{number}");
+    }
 }
 
 /// The operator was killed between a push and the record of it.
