@@ -30,3 +30,7 @@ mod polls;
 #[cfg(test)]
 #[path = "laws/rollout.rs"]
 mod rollout;
+
+#[cfg(test)]
+#[path = "laws/status.rs"]
+mod status;

@@ -74,7 +74,6 @@ pub(super) struct Flight {
     pub(super) marker: Marker,
     pub(super) hash: WireHash,
     pub(super) at: Duration,
-    pub(super) wall: Timestamp,
     pub(super) link: LinkId,
     pub(super) shown_leaf: Option<Fingerprint>,
     pub(super) shown_authorization: Option<Fingerprint>,
@@ -97,6 +96,8 @@ pub struct Agent {
     profile: Option<ProfileKey>,
     offered: Vec<Recognition>,
     pub(super) flight: Option<Flight>,
+    /// The revision of the last offer, also of an earlier process, and when.
+    last_offer: Option<(Recognition, Timestamp)>,
     pub(super) attempts: Attempts,
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
@@ -126,6 +127,7 @@ impl Agent {
             profile: None,
             offered: Vec::new(),
             flight: None,
+            last_offer: None,
             attempts: Attempts::default(),
             bucket: Bucket::new(now.uptime),
             proved: None,
@@ -164,6 +166,7 @@ impl Agent {
             attributes: record.attributes,
             profile: record.profile,
             offered: record.offered,
+            last_offer: record.last_offer,
             proved: record.proved,
             state: if left {
                 SettingsState::Switching
@@ -398,12 +401,12 @@ impl Agent {
                 let (shown_leaf, shown_authorization) =
                     (link.presented.leaf, link.presented.authorization);
                 self.note_offered(this.clone());
+                self.last_offer = Some((this.clone(), now.wall));
                 self.flight = Some(Flight {
                     revision: this.clone(),
                     marker: revision.marker(),
                     hash,
                     at: now.uptime,
-                    wall: now.wall,
                     link: id,
                     shown_leaf,
                     shown_authorization,
@@ -525,7 +528,7 @@ impl Agent {
                 && self.state != SettingsState::AwaitingProof,
             state: self.state,
             proved: self.proved.clone(),
-            last_offer: self.flight.as_ref().map(|f| (f.revision.clone(), f.wall)),
+            last_offer: self.last_offer.clone(),
             offered: self.offered.clone(),
             since: self.since,
             last_contact: self.last_contact,

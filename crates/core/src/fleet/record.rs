@@ -51,7 +51,8 @@ pub struct AgentRecord {
     pub state: SettingsState,
     /// What it is known to run.
     pub proved: Option<Proved>,
-    /// The newest revision that was offered, and when.
+    /// The last revision that was offered, and when. This is what `Offered`,
+    /// `Switching`, `Lost` and `Failed` are about.
     pub last_offer: Option<(Recognition, Timestamp)>,
     /// Everything that was offered under this UID, newest last, bounded.
     pub offered: Vec<Recognition>,

@@ -10,6 +10,7 @@ use opamp_operator_api::{
     v1alpha1::{
         AgentCounts, EvidenceCounts, OpAMPConnectionProfileStatus, ReferenceStatus, RevisionStatus,
     },
+    values::ProfileKey,
 };
 
 use crate::{
@@ -88,31 +89,35 @@ fn reference(state: &crate::offer::ReferenceState) -> ReferenceStatus {
     }
 }
 
-/// Where the agents stand with the revision in force.
+/// Where the agents stand with the revision in force. What became of an older
+/// one counts no more: such an agent will be offered this one if it is here,
+/// and nobody waits for it if it is away.
 fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
     let mut counts = AgentCounts {
         matched: bounded(agents.len()),
         ..AgentCounts::default()
     };
+    let current = |profile: &ProfileKey, number: u64| {
+        let current = state.current.as_ref();
+        current.is_some_and(|c| c.number() == number && *c.profile() == *profile)
+    };
     for agent in agents {
-        counts.connected += i32::from(agent.connected.is_some());
-        let evidence = agent.proved.as_ref().filter(|p| {
-            state
-                .current
-                .as_ref()
-                .is_some_and(|c| c.number() == p.number && *c.profile() == p.profile)
-        });
-        if let Some(proved) = evidence {
+        let connected = agent.connected.is_some();
+        counts.connected += i32::from(connected);
+        let evidence = agent.proved.as_ref();
+        if let Some(proved) = evidence.filter(|p| current(&p.profile, p.number)) {
             counts.up_to_date += 1;
             add(&mut counts.evidence, proved.evidence);
             continue;
         }
+        let offered = agent.last_offer.as_ref();
+        let offered = offered.is_some_and(|(r, _)| current(&r.profile, r.number));
         match agent.state {
-            _ if !agent.capable && agent.connected.is_some() => counts.incapable += 1,
-            SettingsState::Offered | SettingsState::Switching => counts.in_progress += 1,
-            SettingsState::Failed => counts.failed += 1,
-            SettingsState::Lost => counts.lost += 1,
-            _ if agent.connected.is_some() => counts.pending += 1,
+            _ if !agent.capable && connected => counts.incapable += 1,
+            SettingsState::Offered | SettingsState::Switching if offered => counts.in_progress += 1,
+            SettingsState::Failed if offered => counts.failed += 1,
+            SettingsState::Lost if offered => counts.lost += 1,
+            _ if connected => counts.pending += 1,
             _ => {}
         }
     }

@@ -1,18 +1,23 @@
 //! Certificates, objects and a profile, all good until a test breaks one.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{
         AgentSelector, BundleKind, CABundleRef, CertificateSource, ClientCertificate,
-        Compatibility, HeaderSetting, HeaderValueSource, OpAMPConnectionProfileSpec, OpAMPSettings,
-        SecretKeyRef, SecretRef, ServerTrust, SystemCAs,
+        Compatibility, HeaderSetting, HeaderValueSource, OpAMPConnectionProfileSpec,
+        OpAMPConnectionProfileStatus, OpAMPSettings, SecretKeyRef, SecretRef, ServerTrust,
+        SystemCAs,
     },
     values::{OFFERABLE_LABEL, ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
+    catalog::{Catalog, Settings, Stored},
     identity::{KeyRing, Ledger, Trust},
     offer::{Context, Draft, Object, Observed, Outcome, Resolution, Revision, Serving, resolve},
 };
@@ -217,6 +222,33 @@ impl World {
             },
             at(0),
         )
+    }
+
+    /// A catalog that resolved the profile; no revision is in force.
+    pub(crate) fn catalog(&self) -> Catalog {
+        let mut catalog = Catalog::new(Settings {
+            debounce: Duration::ZERO,
+            admin_namespaces: BTreeSet::new(),
+        });
+        let stored = Stored {
+            generation: 1,
+            uid: None,
+            spec: Ok(Arc::new(self.spec.clone())),
+            status: OpAMPConnectionProfileStatus::default(),
+        };
+        catalog.set_profile(&self.profile, Some(stored), at(0));
+        for (name, object) in &self.objects {
+            catalog.set_object(name, object.clone(), at(0));
+        }
+        let context = Context {
+            advertised_url: &self.advertised,
+            serving: Some(&self.serving),
+            trust: &self.trust(&Ledger::default()),
+            keys: &self.keys,
+        };
+        let draft = catalog.settle(&self.profile, &context, at(0));
+        assert!(draft.is_some(), "not resolved");
+        catalog
     }
 
     pub(crate) fn draft(&self) -> Draft {
