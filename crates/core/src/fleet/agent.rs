@@ -315,12 +315,9 @@ impl Agent {
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return (reply, transitions);
         };
-        let first = link.sequence.is_none();
-        let gap = link
-            .sequence
-            .is_some_and(|last| message.sequence_num != last.wrapping_add(1));
+        let first = !link.greeted();
         let described = message.agent_description.is_some();
-        link.heard(message.sequence_num, now.uptime);
+        link.heard(message.sequence_num, described, now.uptime);
         if first {
             reply.capabilities = Some(ServerCapabilities::OURS);
         }
@@ -343,7 +340,7 @@ impl Agent {
         }
         let unknown =
             !link.capabilities_known || (first && !described) || !(attributes_known || described);
-        if unknown || gap {
+        if link.asks(unknown, now.uptime) {
             reply.flags |= REPORT_FULL_STATE;
         }
         if let Some(status) = &message.connection_settings_status

@@ -10,6 +10,9 @@ use crate::{
     offer::WireHash,
 };
 
+/// Between two requests for an agent's full state on one link.
+const ASK_AGAIN: Duration = Duration::from_secs(30);
+
 /// Numbers links in the order in which they were made, across all agents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LinkId(pub u64);
@@ -23,6 +26,18 @@ pub(super) enum FullState {
     Heard,
     /// It began with that, and with a restarted sequence.
     Fresh,
+}
+
+/// Whether every message was heard, and what was done about those that were not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Heard {
+    /// Sequence number of the last message.
+    last: Option<u64>,
+    /// A message was lost, and the agent's full state was not heard since.
+    lost: bool,
+    /// When it was last asked for its full state, and if ever for a loss.
+    asked: Option<Duration>,
+    asked_for_lost: bool,
 }
 
 /// A connection of an agent.
@@ -42,7 +57,7 @@ pub struct Link {
     pub shared: bool,
     pub(super) attached: Duration,
     pub(super) last_message: Duration,
-    pub(super) sequence: Option<u64>,
+    heard: Heard,
     pub(super) full_state: FullState,
     /// The last capabilities seen on this link; none before a non-zero value.
     pub(super) capabilities_known: bool,
@@ -70,7 +85,7 @@ impl Link {
             shared: false,
             attached,
             last_message: attached,
-            sequence: None,
+            heard: Heard::default(),
             full_state: FullState::NotYet,
             capabilities_known: false,
             offered: Vec::new(),
@@ -78,15 +93,33 @@ impl Link {
         }
     }
 
-    /// A message was heard.
-    pub(super) fn heard(&mut self, sequence: u64, now: Duration) {
+    /// A message was heard, with or without the agent's description.
+    pub(super) fn heard(&mut self, sequence: u64, described: bool, now: Duration) {
+        let last = self.heard.last.replace(sequence);
+        let gap = last.is_some_and(|last| sequence != last.wrapping_add(1));
+        self.heard.lost = gap || (self.heard.lost && !described);
         self.last_message = now;
-        self.sequence = Some(sequence);
     }
 
-    /// Whether the first message has been answered.
+    /// Ask the agent for its full state now, since something of it is
+    /// `unknown` or was lost? At once for the first reason and for the first
+    /// loss, then now and then: a client whose answer mends nothing would
+    /// answer at once again, for ever.
+    pub(super) fn asks(&mut self, unknown: bool, now: Duration) -> bool {
+        let heard = &mut self.heard;
+        let first_loss = heard.lost && !heard.asked_for_lost;
+        let due = heard.asked.is_none_or(|asked| asked + ASK_AGAIN <= now);
+        let asks = first_loss || (due && (unknown || heard.lost));
+        if asks {
+            heard.asked = Some(now);
+            heard.asked_for_lost |= heard.lost;
+        }
+        asks
+    }
+
+    /// Whether the first message has been heard.
     #[must_use]
     pub fn greeted(&self) -> bool {
-        self.sequence.is_some()
+        self.heard.last.is_some()
     }
 }

@@ -152,6 +152,11 @@ impl Bench {
         (id, heard)
     }
 
+    /// A message of this link is lost.
+    pub(crate) fn skip(&mut self, id: LinkId) {
+        *self.sequences.get_mut(&id).unwrap() += 1;
+    }
+
     pub(crate) fn say(&mut self, id: LinkId, message: AgentToServer, seconds: u64) -> Heard {
         let sequence = self.sequences.get_mut(&id).unwrap();
         let message = AgentToServer {

@@ -1002,3 +1002,57 @@ fn law10_an_http_link_ends_after_three_polls_of_its_own_interval() {
         assert!(bench.agent.link(link).is_none());
     }
 }
+
+/// A client that answers at once whenever it is asked, and mends nothing.
+#[test]
+fn law10_an_agent_is_not_asked_for_its_full_state_in_every_answer() {
+    let bare = |capabilities| AgentToServer {
+        capabilities,
+        ..Default::default()
+    };
+    let able = |capabilities| AgentToServer {
+        capabilities,
+        ..full()
+    };
+    // Its sequence never fits, it names no capabilities, or does not describe
+    // itself.
+    for (gaps, message) in [(true, full()), (false, able(0)), (false, bare(CAPABLE))] {
+        let mut bench = bench();
+        bench.target.paused = true;
+        let link = bench.connect(Transport::WebSocket, nothing(), 700, 0);
+        let mut asked = 0;
+        for tenth in 0..6_000 {
+            if gaps {
+                bench.skip(link);
+            }
+            let heard = bench.say(link, message.clone(), tenth / 10);
+            asked += heard.reply.flags & 1;
+        }
+        // In ten minutes.
+        assert!((19..=21).contains(&asked), "{asked}: {message:?}");
+    }
+}
+
+#[test]
+fn law6_what_was_lost_is_asked_for_until_it_is_told() {
+    let bare = || AgentToServer {
+        capabilities: CAPABLE,
+        ..Default::default()
+    };
+    let mut bench = bench();
+    let link = bench.connect(Transport::WebSocket, nothing(), 700, 0);
+    let asks = |bench: &mut Bench, message: AgentToServer, seconds| {
+        bench.say(link, message, seconds).reply.flags & 1 == 1
+    };
+    assert!(asks(&mut bench, bare(), 0), "a bare reconnect");
+    assert!(!asks(&mut bench, full(), 1));
+    bench.skip(link);
+    assert!(asks(&mut bench, bare(), 2), "the first gap, at once");
+    assert!(!asks(&mut bench, full(), 3));
+    bench.skip(link);
+    assert!(!asks(&mut bench, bare(), 4), "the second, soon after");
+    assert!(!asks(&mut bench, bare(), 31));
+    assert!(asks(&mut bench, bare(), 32), "nor is it forgotten");
+    assert!(!asks(&mut bench, full(), 33));
+    assert!(!asks(&mut bench, bare(), 100));
+}
