@@ -34,6 +34,9 @@ const MAX_ATTRIBUTE_BYTES: usize = 1024;
 /// `ServerToAgentFlags_ReportFullState`.
 const REPORT_FULL_STATE: u64 = 1;
 
+/// While an agent has several links, each looks this often whether it is alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// What the agent should have, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish<'a> {
@@ -381,6 +384,9 @@ impl Agent {
         let Some(link) = self.links.iter().find(|link| link.id == id) else {
             return step;
         };
+        // What the others keep back or speak for ends with them, and a link
+        // ends without a word to this one.
+        step.until = (self.links.len() > 1).then(|| now.uptime + LOOK_AGAIN);
         if !link.greeted() || self.state == SettingsState::AwaitingProof {
             return step;
         }
@@ -427,7 +433,7 @@ impl Agent {
                 });
             }
             Decision::Silent(why, until) => {
-                step.until = until;
+                step.until = earliest(step.until, until);
                 let held = matches!(why, Silence::Backoff | Silence::BucketEmpty).then_some(why);
                 if held.is_some() && self.held_back != held {
                     step.transitions.extend(held.map(Transition::HeldBack));
@@ -438,13 +444,18 @@ impl Agent {
         step
     }
 
-    /// A link ended.
+    /// A link ended. `until` is set if the newest of those that remain is to
+    /// be refreshed.
     pub fn detach(&mut self, id: LinkId, now: Now) -> Step {
         let mut step = Step::default();
         let before = self.links.len();
         self.links.retain(|link| link.id != id);
-        if self.links.len() == before || !self.links.is_empty() {
+        if self.links.len() == before {
+            return step;
+        }
+        if !self.links.is_empty() {
             // Closing an old link never marks the agent gone.
+            step.until = Some(now.uptime);
             return step;
         }
         step.transitions.push(Transition::Disconnected);

@@ -1056,3 +1056,37 @@ fn law6_what_was_lost_is_asked_for_until_it_is_told() {
     assert!(!asks(&mut bench, full(), 33));
     assert!(!asks(&mut bench, bare(), 100));
 }
+
+/// A power cut leaves the link before half open for minutes, and it shows the
+/// marker; the agent came back without its settings and says nothing more.
+#[test]
+fn law6_a_link_that_waits_for_another_looks_again() {
+    let mut bench = bench();
+    let (half_open, _) = bench.come(bench.marked(), 0);
+    let (link, heard) = bench.come(nothing(), 100);
+    assert!(!heard.offers());
+    let until = heard.until.expect("waits until somebody speaks");
+    assert!(until <= at(130).uptime);
+    // Half open still, then gone: whoever ended it may say so at once.
+    let step = bench.refresh(link, 130);
+    assert!(step.push.is_none());
+    assert_eq!(step.until, Some(at(160).uptime));
+    let ended = bench.agent.detach(half_open, at(140));
+    assert_eq!(ended.transitions, []);
+    assert_eq!(ended.until, Some(at(140).uptime));
+    assert!(bench.refresh(link, 160).push.is_some());
+
+    // The newest ends: the one before speaks for the agent again, and is asked
+    // without a message of its own.
+    let mut bench = self::bench();
+    let (old, _) = bench.come(bench.marked(), 0);
+    let (new, _) = bench.come(nothing(), 100);
+    assert_eq!(evidence(&bench), None);
+    assert_eq!(bench.refresh(old, 101).until, Some(at(131).uptime));
+    assert_eq!(bench.agent.detach(new, at(120)).until, Some(at(120).uptime));
+    let step = bench.refresh(old, 131);
+    assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
+    assert_eq!(step.until, None, "it is alone");
+    // Nobody is there to be refreshed.
+    assert_eq!(bench.agent.detach(old, at(140)).until, None);
+}

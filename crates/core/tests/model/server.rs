@@ -16,6 +16,8 @@ use crate::{
     watch::{Seen, Watch, is},
 };
 
+/// How often a link looks whether it is the only one.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
 const HOLD: Duration = Duration::from_secs(15);
 
 impl Fleet {
@@ -127,6 +129,10 @@ impl Fleet {
         sim.until = step.until;
         if step.until.is_some_and(|until| until <= now.uptime) {
             return Err("until: asks again at once".into());
+        }
+        let looks = now.uptime + LOOK_AGAIN;
+        if sim.links.len() > 1 && step.push.is_none() && step.until.is_none_or(|at| at > looks) {
+            return Err("until: another link may end, and it does not look".into());
         }
         let known = self.catalog.targets.iter().flatten();
         let known: Vec<_> = known
