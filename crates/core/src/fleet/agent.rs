@@ -472,17 +472,14 @@ impl Agent {
     }
 
     /// Time passed: ends HTTP links that went silent, and the wait for an
-    /// agent that switches.
+    /// agent that switches. `until` is when to call it again.
     pub fn tick(&mut self, now: Now) -> Step {
         let mut step = Step::default();
-        let silent_at = |link: &Link| self.polls.silent_at(link.last_message);
-        let silent: Vec<_> = self
-            .links
-            .iter()
-            .filter(|l| l.transport == Transport::Http && silent_at(l) <= now.uptime)
-            .map(|link| link.id)
-            .collect();
-        for id in silent {
+        let polled = self.links.iter().filter(|l| l.transport == Transport::Http);
+        let ends = polled.map(|link| (link.id, self.polls.silent_at(link.last_message)));
+        let (silent, alive): (Vec<_>, Vec<_>) = ends.partition(|(_, end)| *end <= now.uptime);
+        step.until = alive.into_iter().map(|(_, end)| end).min();
+        for (id, _) in silent {
             step.transitions.extend(self.detach(id, now).transitions);
         }
         if self.deadline.is_some_and(|deadline| deadline <= now.uptime) {

@@ -256,3 +256,20 @@ fn law3_a_first_agent_that_polls_has_the_time_of_its_polls() {
     assert!(!ask(&waiting, &records, begin + 300 + 899).0.halted);
     assert!(ask(&waiting, &records, begin + 300 + 900).0.halted);
 }
+
+/// Whoever has a timer needs no clock that ticks.
+#[test]
+fn law10_a_tick_names_the_end_of_a_silent_link() {
+    let mut bench = Bench::new(World::new().revision(1));
+    bench.target.paused = true;
+    let polled = bench.connect(Transport::Http, Presented::default(), 0, 0);
+    bench.say(polled, full(), 0);
+    bench.say(polled, full(), 50);
+    let end = at(50 + 3 * 50).uptime;
+    assert_eq!(bench.agent.tick(at(60)).until, Some(end));
+    // A WebSocket link says itself when it ends.
+    bench.come(Presented::default(), 70);
+    assert_eq!(bench.agent.tick(at(199)).until, Some(end));
+    assert_eq!(bench.agent.tick(at(200)).until, None);
+    assert!(bench.agent.link(polled).is_none());
+}

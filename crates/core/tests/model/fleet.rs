@@ -13,6 +13,7 @@ use crate::{
     common::at,
     revisions::{Catalog, bootstrap, stranger},
     steps::{AGENTS, CONTENTS, Says, Shows, Step},
+    watch::Seen,
 };
 
 /// The longest wait of any law.
@@ -236,6 +237,10 @@ impl Fleet {
             sim.links.retain(|link| sim.agent.link(link.id).is_some());
             if step.until.is_some_and(|until| until <= now.uptime) {
                 return Err("until: asks to tick again at once".into());
+            }
+            let polls = |link: &Seen| link.transport == Transport::Http;
+            if sim.links.iter().any(polls) && step.until.is_none() {
+                return Err("until: a link that polls may never end".into());
             }
             if sim.links.is_empty() {
                 sim.watch.away(&sim.agent.record(), step.until)?;
