@@ -1,74 +1,26 @@
 //! The state machine of one instance UID in one home namespace.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use opamp_operator_api::values::{Attributes, Identity, ProfileKey};
-use opamp_wire::{
-    AgentCapabilities, InstanceUid, OfferBytes, Reply, ServerCapabilities,
-    proto::{AgentToServer, AnyValue, ConnectionSettingsStatuses, KeyValue, any_value::Value},
-};
+use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{
-    AgentRecord, Evidence, Link, LinkId, Proved, SettingsState, Silence, Transition, Transport,
-    decide::Decision,
+    AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
     latch::{self, Attempts, Bucket},
-    link::FullState,
     polls::Polls,
-    words::clean,
 };
 use crate::{
     Now,
-    catalog::{Candidates, Choice, Chooser, Target, choose},
+    catalog::{Candidates, Choice, Chooser, choose},
     earliest,
-    identity::{Admission, Fingerprint, Marker, Recognition, Rights, Trust, admit},
-    offer::{Revision, WireHash},
+    identity::{Admission, Fingerprint, Marker, Recognition, Rights, admit},
+    offer::WireHash,
 };
 
 /// Revisions that are remembered as offered under one UID.
 const OFFERED_KEPT: usize = 32;
-/// Attributes kept of a description, and their longest key and value: more is
-/// nothing a selector could ask for.
-const MAX_ATTRIBUTES: usize = 64;
-const MAX_ATTRIBUTE_BYTES: usize = 1024;
-/// `ServerToAgentFlags_ReportFullState`.
-const REPORT_FULL_STATE: u64 = 1;
-
-/// While an agent has several links, each looks this often whether it is alone.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
-
-/// What the agent should have, as far as it is known.
-#[derive(Clone, Copy, Debug)]
-pub struct Wish<'a> {
-    /// Of the agent's chosen profile; none if there is none or it is unknown.
-    pub target: Option<&'a Target>,
-    /// To look up markers.
-    pub trust: Option<&'a Trust>,
-    /// How long a process without memory of an agent waits.
-    pub hold: Duration,
-}
-
-/// What to do after an event.
-#[derive(Debug, Default)]
-pub struct Step {
-    /// To be pushed on the link.
-    pub push: Option<OfferBytes>,
-    /// Changes, in order.
-    pub transitions: Vec<Transition>,
-    /// When to call `refresh` again.
-    pub until: Option<Duration>,
-}
-
-/// What to do after a message.
-#[derive(Debug)]
-pub struct Received {
-    /// The answer; every message gets one (M01).
-    pub reply: Reply,
-    /// Changes and timer; an offer is in the reply.
-    pub step: Step,
-    /// The agent said good-bye.
-    pub disconnected: bool,
-}
 
 /// The last offer.
 #[derive(Clone, Debug)]
@@ -83,7 +35,7 @@ pub(super) struct Flight {
     /// Evidence or a reported failure ended it.
     pub(super) landed: bool,
     /// It was reported as failed: said again it is no second failure.
-    failed: bool,
+    pub(super) failed: bool,
 }
 
 /// One agent.
@@ -100,7 +52,7 @@ pub struct Agent {
     offered: Vec<Recognition>,
     pub(super) flight: Option<Flight>,
     /// The revision of the last offer, also of an earlier process, and when.
-    last_offer: Option<(Recognition, Timestamp)>,
+    pub(super) last_offer: Option<(Recognition, Timestamp)>,
     pub(super) attempts: Attempts,
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
@@ -108,11 +60,11 @@ pub struct Agent {
     /// If it is from a record: the newest revision of each profile that this
     /// names. It is written behind the push and may lack the last offers.
     restored: Option<Vec<Recognition>>,
-    state: SettingsState,
+    pub(super) state: SettingsState,
     since: Timestamp,
-    last_contact: Timestamp,
+    pub(super) last_contact: Timestamp,
     deadline: Option<Duration>,
-    held_back: Option<Silence>,
+    pub(super) held_back: Option<Silence>,
 }
 
 impl Agent {
@@ -302,148 +254,6 @@ impl Agent {
         transitions
     }
 
-    /// Takes in a message, before a profile is chosen: what it says of the
-    /// agent. Answered by [`Self::answer`].
-    pub fn hear(
-        &mut self,
-        id: LinkId,
-        message: &AgentToServer,
-        now: Now,
-    ) -> (Reply, Vec<Transition>) {
-        let mut transitions = Vec::new();
-        let mut reply = Reply::new(self.uid);
-        self.last_contact = now.wall;
-        let attributes_known = self.attributes.is_some();
-        let was_capable = self.capable();
-        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
-            return (reply, transitions);
-        };
-        let first = !link.greeted();
-        let described = message.agent_description.is_some();
-        link.heard(message.sequence_num, described, now.uptime);
-        if first {
-            reply.capabilities = Some(ServerCapabilities::OURS);
-        }
-        if described && link.full_state == FullState::NotYet {
-            let fresh = first && message.sequence_num <= 1;
-            link.full_state = if fresh {
-                FullState::Fresh
-            } else {
-                FullState::Heard
-            };
-        }
-        if link.transport == Transport::Http {
-            self.polls.heard(now.uptime);
-            reply.capabilities = Some(ServerCapabilities::OURS);
-        }
-        // 0 is 'not repeated' on a connection and 'unknown' on a new one (H15).
-        if message.capabilities != 0 {
-            link.capabilities_known = true;
-            self.capabilities = AgentCapabilities::from(message.capabilities);
-        }
-        let unknown =
-            !link.capabilities_known || (first && !described) || !(attributes_known || described);
-        if link.asks(unknown, now.uptime) {
-            reply.flags |= REPORT_FULL_STATE;
-        }
-        if let Some(status) = &message.connection_settings_status
-            && !status.last_connection_settings_hash.is_empty()
-        {
-            let hash = status.last_connection_settings_hash.to_vec();
-            link.reported = Some((status.status(), hash));
-        }
-        if let Some(description) = &message.agent_description {
-            self.attributes = Some(Attributes {
-                identifying: attributes(&description.identifying_attributes),
-                non_identifying: attributes(&description.non_identifying_attributes),
-            });
-        }
-        if was_capable != self.capable() {
-            transitions.push(Transition::Capable(self.capable()));
-        }
-        transitions.extend(self.hear_failure(id, message, now));
-        (reply, transitions)
-    }
-
-    /// Completes the answer to a message: evidence, and perhaps an offer.
-    pub fn answer(
-        &mut self,
-        id: LinkId,
-        mut reply: Reply,
-        wish: &Wish<'_>,
-        now: Now,
-    ) -> (Reply, Step) {
-        let mut step = self.refresh(id, wish, now);
-        reply.offer = step.push.take();
-        (reply, step)
-    }
-
-    /// Something changed: target, trust, or time.
-    pub fn refresh(&mut self, id: LinkId, wish: &Wish<'_>, now: Now) -> Step {
-        let mut step = Step::default();
-        let Some(link) = self.links.iter().find(|link| link.id == id) else {
-            return step;
-        };
-        // What the others keep back or speak for ends with them, and a link
-        // ends without a word to this one.
-        step.until = (self.links.len() > 1).then(|| now.uptime + LOOK_AGAIN);
-        if !link.greeted() || self.state == SettingsState::AwaitingProof {
-            return step;
-        }
-        self.weigh(id, wish.target, now, &mut step);
-        let Some(link) = self.links.iter().find(|link| link.id == id) else {
-            return step;
-        };
-        match self.decide(link, wish.target, wish.trust, wish.hold, now) {
-            Decision::Offer(revision, retry) => {
-                let (hash, offer) = (revision.hash(retry), revision.offer(retry));
-                let this = Recognition {
-                    profile: revision.profile().clone(),
-                    number: revision.number(),
-                };
-                let (shown_leaf, shown_authorization) =
-                    (link.presented.leaf, link.presented.authorization);
-                self.note_offered(this.clone());
-                self.last_offer = Some((this.clone(), now.wall));
-                self.flight = Some(Flight {
-                    revision: this.clone(),
-                    marker: revision.marker(),
-                    hash,
-                    at: now.uptime,
-                    link: id,
-                    shown_leaf,
-                    shown_authorization,
-                    landed: false,
-                    failed: false,
-                });
-                self.attempts.made(revision.marker(), now.uptime);
-                self.bucket.take(now.uptime);
-                self.remembered = true;
-                self.held_back = None;
-                if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-                    link.offered.push(hash);
-                }
-                self.enter(SettingsState::Offered, now);
-                step.push = Some(offer);
-                step.transitions.push(Transition::Offered {
-                    profile: this.profile,
-                    number: this.number,
-                    marker: revision.marker(),
-                    retry,
-                });
-            }
-            Decision::Silent(why, until) => {
-                step.until = earliest(step.until, until);
-                let held = matches!(why, Silence::Backoff | Silence::BucketEmpty).then_some(why);
-                if held.is_some() && self.held_back != held {
-                    step.transitions.extend(held.map(Transition::HeldBack));
-                }
-                self.held_back = held;
-            }
-        }
-        step
-    }
-
     /// A link ended. `until` is set if the newest of those that remain is to
     /// be refreshed.
     pub fn detach(&mut self, id: LinkId, now: Now) -> Step {
@@ -540,160 +350,23 @@ impl Agent {
         }
     }
 
-    fn capable(&self) -> bool {
+    pub(super) fn capable(&self) -> bool {
         self.capabilities.accepts_opamp_connection_settings()
     }
 
-    fn enter(&mut self, state: SettingsState, now: Now) {
+    pub(super) fn enter(&mut self, state: SettingsState, now: Now) {
         if self.state != state {
             self.state = state;
             self.since = now.wall;
         }
     }
 
-    fn note_offered(&mut self, revision: Recognition) {
+    pub(super) fn note_offered(&mut self, revision: Recognition) {
         self.offered.retain(|known| *known != revision);
         self.offered.push(revision);
         if self.offered.len() > OFFERED_KEPT {
             self.offered.remove(0);
         }
-    }
-
-    /// Weighs what the newest link shows against what the agent should have
-    /// (law 6). Older links are ghosts: two that take turns would prove and take
-    /// back the same settings for ever.
-    fn weigh(&mut self, id: LinkId, target: Option<&Target>, now: Now, step: &mut Step) {
-        let Some(target) = target else { return };
-        let Some(link) = self.links.last().filter(|link| link.id == id) else {
-            return;
-        };
-        let link_marker = link.presented.marker;
-        let revisions = [Some(&target.current), target.previous.as_ref()];
-        let shown = revisions.into_iter().flatten().find_map(|revision| {
-            self.evidence(link, revision)
-                .map(|evidence| (revision, evidence))
-        });
-        let came_back = self.flight.as_ref().is_some_and(|f| {
-            !f.landed && f.link < id && shown.is_none_or(|(revision, _)| !is(revision, &f.revision))
-        });
-        if came_back {
-            // Back, but without what it was offered.
-            self.land(SettingsState::Pending, now);
-        }
-        let Some((revision, evidence)) = shown else {
-            // A new link without the settings outranks what was known, unless
-            // they are older than what we still hold to compare it with.
-            let judged = |p: &Proved| {
-                let marked = p.evidence == Evidence::SettingsHeader;
-                let named = |r: &Arc<Revision>| r.number() == p.number && *r.profile() == p.profile;
-                (marked && link_marker.is_none()) || revisions.into_iter().flatten().any(named)
-            };
-            if self.proved.as_ref().is_some_and(judged) {
-                self.proved = None;
-                step.transitions.push(Transition::LostSettings);
-            }
-            // An offer without an answer stays Offered, also past its time.
-            let open = self.flight.as_ref().is_some_and(|f| !f.landed);
-            let open = open && self.state == SettingsState::Offered;
-            if !open && self.state != SettingsState::Failed {
-                self.enter(SettingsState::Pending, now);
-            }
-            return;
-        };
-        let this = Recognition {
-            profile: revision.profile().clone(),
-            number: revision.number(),
-        };
-        if self.flight.as_ref().is_some_and(|f| f.revision == this) {
-            self.land(SettingsState::Applied, now);
-            // Whatever it said of them before, it runs them (law 6).
-            self.enter(SettingsState::Applied, now);
-        }
-        let known = |p: &Proved| {
-            is(
-                revision,
-                &Recognition {
-                    profile: p.profile.clone(),
-                    number: p.number,
-                },
-            )
-        };
-        if !self
-            .proved
-            .as_ref()
-            .is_some_and(|p| known(p) && p.evidence == evidence)
-        {
-            let proved = Proved {
-                profile: this.profile.clone(),
-                number: this.number,
-                evidence,
-                at: now.wall,
-            };
-            self.proved = Some(proved.clone());
-            step.transitions.push(Transition::Proved(proved));
-            self.attempts.proved(revision.marker());
-        }
-        let wanted = [
-            Some(&target.current),
-            target.revision_for(self.uid, self.attributes.as_ref()),
-        ];
-        let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
-        // What it runs, it was given; a record may have been lost.
-        self.note_offered(this);
-        if self.expects_evidence(now) {
-            return;
-        }
-        if wanted {
-            self.enter(SettingsState::Applied, now);
-        } else if self.state != SettingsState::Failed {
-            self.enter(SettingsState::Pending, now);
-        }
-    }
-
-    /// May the link that was offered still act on it?
-    fn expects_evidence(&self, now: Now) -> bool {
-        self.flight.as_ref().is_some_and(|f| {
-            !f.landed && now.uptime < f.at + latch::SWITCH_DEADLINE && self.link(f.link).is_some()
-        })
-    }
-
-    /// The last offer is no longer on its way.
-    fn land(&mut self, state: SettingsState, now: Now) {
-        if let Some(flight) = &mut self.flight
-            && !flight.landed
-        {
-            flight.landed = true;
-            self.enter(state, now);
-        }
-    }
-
-    fn hear_failure(
-        &mut self,
-        id: LinkId,
-        message: &AgentToServer,
-        now: Now,
-    ) -> Option<Transition> {
-        let status = message.connection_settings_status.as_ref()?;
-        let link = self.links.iter().find(|link| link.id == id)?;
-        let flight = self.flight.as_mut()?;
-        let about_it = status.last_connection_settings_hash[..] == flight.hash.as_bytes()[..];
-        let runs_it = link.presented.marker == Some(flight.marker);
-        if status.status() != ConnectionSettingsStatuses::Failed
-            || !about_it
-            || runs_it
-            || flight.failed
-        {
-            return None;
-        }
-        // Also if it landed: an agent that came back and is asked for its full
-        // state says only then what became of the offer.
-        flight.landed = true;
-        flight.failed = true;
-        let end = link.presented.not_after();
-        let remaining = end.map(|end| now.until(end));
-        self.attempts.failed(flight.marker, now.uptime, remaining);
-        self.enter(SettingsState::Failed, now);
-        Some(Transition::Failed(clean(&status.error_message)))
     }
 }
 
@@ -701,26 +374,4 @@ fn profiles<'a>(revisions: impl Iterator<Item = &'a Recognition>) -> Vec<Profile
     let mut profiles: Vec<_> = revisions.map(|r| r.profile.clone()).collect();
     profiles.dedup();
     profiles
-}
-
-fn is(revision: &Revision, named: &Recognition) -> bool {
-    revision.number() == named.number && *revision.profile() == named.profile
-}
-
-/// Attributes as text, bounded; values that are not scalars are left out, since
-/// a selector cannot name them.
-fn attributes(list: &[KeyValue]) -> std::collections::BTreeMap<String, String> {
-    let text = |value: &AnyValue| match value.value.as_ref()? {
-        Value::StringValue(text) => Some(text.clone()),
-        Value::BoolValue(value) => Some(value.to_string()),
-        Value::IntValue(value) => Some(value.to_string()),
-        Value::DoubleValue(value) => Some(value.to_string()),
-        _ => None,
-    };
-    let entry = |pair: &KeyValue| {
-        let value = text(pair.value.as_ref()?)?;
-        let fits = pair.key.len() <= MAX_ATTRIBUTE_BYTES && value.len() <= MAX_ATTRIBUTE_BYTES;
-        fits.then(|| (pair.key.clone(), value))
-    };
-    list.iter().filter_map(entry).take(MAX_ATTRIBUTES).collect()
 }

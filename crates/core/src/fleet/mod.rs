@@ -7,15 +7,19 @@
 
 mod agent;
 mod decide;
+mod hear;
 mod latch;
 mod link;
 mod polls;
 mod record;
+mod refresh;
+mod weigh;
 mod words;
 
-pub use agent::{Agent, Received, Step, Wish};
+pub use agent::Agent;
 pub use decide::Silence;
 pub use link::{Link, LinkId};
 pub use opamp_operator_api::agent::{Evidence, SettingsState, Transport};
 pub use polls::DEFAULT_INTERVAL;
 pub use record::{AgentRecord, Proved, Transition};
+pub use refresh::{Step, Wish};

@@ -1,0 +1,129 @@
+//! What a message says of its agent.
+
+use opamp_operator_api::values::Attributes;
+use opamp_wire::{
+    AgentCapabilities, Reply, ServerCapabilities,
+    proto::{AgentToServer, AnyValue, ConnectionSettingsStatuses, KeyValue, any_value::Value},
+};
+
+use super::{Agent, LinkId, SettingsState, Transition, Transport, link::FullState, words::clean};
+use crate::Now;
+
+/// Attributes kept of a description, and their longest key and value: more is
+/// nothing a selector could ask for.
+const MAX_ATTRIBUTES: usize = 64;
+const MAX_ATTRIBUTE_BYTES: usize = 1024;
+/// `ServerToAgentFlags_ReportFullState`.
+const REPORT_FULL_STATE: u64 = 1;
+
+impl Agent {
+    /// Takes in a message, before a profile is chosen: what it says of the
+    /// agent. Answered by [`Self::answer`].
+    pub fn hear(
+        &mut self,
+        id: LinkId,
+        message: &AgentToServer,
+        now: Now,
+    ) -> (Reply, Vec<Transition>) {
+        let mut transitions = Vec::new();
+        let mut reply = Reply::new(self.uid);
+        self.last_contact = now.wall;
+        let attributes_known = self.attributes.is_some();
+        let was_capable = self.capable();
+        let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
+            return (reply, transitions);
+        };
+        let first = !link.greeted();
+        let described = message.agent_description.is_some();
+        link.heard(message.sequence_num, described, now.uptime);
+        if first {
+            reply.capabilities = Some(ServerCapabilities::OURS);
+        }
+        if described && link.full_state == FullState::NotYet {
+            let fresh = first && message.sequence_num <= 1;
+            link.full_state = if fresh {
+                FullState::Fresh
+            } else {
+                FullState::Heard
+            };
+        }
+        if link.transport == Transport::Http {
+            self.polls.heard(now.uptime);
+            reply.capabilities = Some(ServerCapabilities::OURS);
+        }
+        // 0 is 'not repeated' on a connection and 'unknown' on a new one (H15).
+        if message.capabilities != 0 {
+            link.capabilities_known = true;
+            self.capabilities = AgentCapabilities::from(message.capabilities);
+        }
+        let unknown =
+            !link.capabilities_known || (first && !described) || !(attributes_known || described);
+        if link.asks(unknown, now.uptime) {
+            reply.flags |= REPORT_FULL_STATE;
+        }
+        if let Some(status) = &message.connection_settings_status
+            && !status.last_connection_settings_hash.is_empty()
+        {
+            let hash = status.last_connection_settings_hash.to_vec();
+            link.reported = Some((status.status(), hash));
+        }
+        if let Some(description) = &message.agent_description {
+            self.attributes = Some(Attributes {
+                identifying: attributes(&description.identifying_attributes),
+                non_identifying: attributes(&description.non_identifying_attributes),
+            });
+        }
+        if was_capable != self.capable() {
+            transitions.push(Transition::Capable(self.capable()));
+        }
+        transitions.extend(self.hear_failure(id, message, now));
+        (reply, transitions)
+    }
+
+    fn hear_failure(
+        &mut self,
+        id: LinkId,
+        message: &AgentToServer,
+        now: Now,
+    ) -> Option<Transition> {
+        let status = message.connection_settings_status.as_ref()?;
+        let link = self.links.iter().find(|link| link.id == id)?;
+        let flight = self.flight.as_mut()?;
+        let about_it = status.last_connection_settings_hash[..] == flight.hash.as_bytes()[..];
+        let runs_it = link.presented.marker == Some(flight.marker);
+        if status.status() != ConnectionSettingsStatuses::Failed
+            || !about_it
+            || runs_it
+            || flight.failed
+        {
+            return None;
+        }
+        // Also if it landed: an agent that came back and is asked for its full
+        // state says only then what became of the offer.
+        flight.landed = true;
+        flight.failed = true;
+        let end = link.presented.not_after();
+        let remaining = end.map(|end| now.until(end));
+        self.attempts.failed(flight.marker, now.uptime, remaining);
+        self.enter(SettingsState::Failed, now);
+        Some(Transition::Failed(clean(&status.error_message)))
+    }
+}
+
+/// Attributes as text, bounded; values that are not scalars are left out, since
+/// a selector cannot name them.
+fn attributes(list: &[KeyValue]) -> std::collections::BTreeMap<String, String> {
+    let text = |value: &AnyValue| match value.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::BoolValue(value) => Some(value.to_string()),
+        Value::IntValue(value) => Some(value.to_string()),
+        Value::DoubleValue(value) => Some(value.to_string()),
+        _ => None,
+    };
+    let entry = |pair: &KeyValue| {
+        let value = text(pair.value.as_ref()?)?;
+        let fits = pair.key.len() <= MAX_ATTRIBUTE_BYTES && value.len() <= MAX_ATTRIBUTE_BYTES;
+        fits.then(|| (pair.key.clone(), value))
+    };
+    list.iter().filter_map(entry).take(MAX_ATTRIBUTES).collect()
+}

@@ -1,0 +1,117 @@
+//! From what the newest link shows to the agent's state (law 6).
+
+use std::sync::Arc;
+
+use super::{Agent, Evidence, LinkId, Proved, SettingsState, Step, Transition, latch};
+use crate::{Now, catalog::Target, identity::Recognition, offer::Revision};
+
+impl Agent {
+    /// Weighs what the newest link shows against what the agent should have
+    /// (law 6). Older links are ghosts: two that take turns would prove and take
+    /// back the same settings for ever.
+    pub(super) fn weigh(&mut self, id: LinkId, target: Option<&Target>, now: Now, step: &mut Step) {
+        let Some(target) = target else { return };
+        let Some(link) = self.links.last().filter(|link| link.id == id) else {
+            return;
+        };
+        let link_marker = link.presented.marker;
+        let revisions = [Some(&target.current), target.previous.as_ref()];
+        let shown = revisions.into_iter().flatten().find_map(|revision| {
+            self.evidence(link, revision)
+                .map(|evidence| (revision, evidence))
+        });
+        let came_back = self.flight.as_ref().is_some_and(|f| {
+            !f.landed && f.link < id && shown.is_none_or(|(revision, _)| !is(revision, &f.revision))
+        });
+        if came_back {
+            // Back, but without what it was offered.
+            self.land(SettingsState::Pending, now);
+        }
+        let Some((revision, evidence)) = shown else {
+            // A new link without the settings outranks what was known, unless
+            // they are older than what we still hold to compare it with.
+            let judged = |p: &Proved| {
+                let marked = p.evidence == Evidence::SettingsHeader;
+                let named = |r: &Arc<Revision>| r.number() == p.number && *r.profile() == p.profile;
+                (marked && link_marker.is_none()) || revisions.into_iter().flatten().any(named)
+            };
+            if self.proved.as_ref().is_some_and(judged) {
+                self.proved = None;
+                step.transitions.push(Transition::LostSettings);
+            }
+            // An offer without an answer stays Offered, also past its time.
+            let open = self.flight.as_ref().is_some_and(|f| !f.landed);
+            let open = open && self.state == SettingsState::Offered;
+            if !open && self.state != SettingsState::Failed {
+                self.enter(SettingsState::Pending, now);
+            }
+            return;
+        };
+        let this = Recognition {
+            profile: revision.profile().clone(),
+            number: revision.number(),
+        };
+        if self.flight.as_ref().is_some_and(|f| f.revision == this) {
+            self.land(SettingsState::Applied, now);
+            // Whatever it said of them before, it runs them (law 6).
+            self.enter(SettingsState::Applied, now);
+        }
+        let known = |p: &Proved| {
+            is(
+                revision,
+                &Recognition {
+                    profile: p.profile.clone(),
+                    number: p.number,
+                },
+            )
+        };
+        if !self
+            .proved
+            .as_ref()
+            .is_some_and(|p| known(p) && p.evidence == evidence)
+        {
+            let proved = Proved {
+                profile: this.profile.clone(),
+                number: this.number,
+                evidence,
+                at: now.wall,
+            };
+            self.proved = Some(proved.clone());
+            step.transitions.push(Transition::Proved(proved));
+            self.attempts.proved(revision.marker());
+        }
+        let wanted = [Some(&target.current), target.revision_for(self.uid, self.attributes.as_ref())];
+        let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
+        // What it runs, it was given; a record may have been lost.
+        self.note_offered(this);
+        if self.expects_evidence(now) {
+            return;
+        }
+        if wanted {
+            self.enter(SettingsState::Applied, now);
+        } else if self.state != SettingsState::Failed {
+            self.enter(SettingsState::Pending, now);
+        }
+    }
+
+    /// May the link that was offered still act on it?
+    fn expects_evidence(&self, now: Now) -> bool {
+        self.flight.as_ref().is_some_and(|f| {
+            !f.landed && now.uptime < f.at + latch::SWITCH_DEADLINE && self.link(f.link).is_some()
+        })
+    }
+
+    /// The last offer is no longer on its way.
+    fn land(&mut self, state: SettingsState, now: Now) {
+        if let Some(flight) = &mut self.flight
+            && !flight.landed
+        {
+            flight.landed = true;
+            self.enter(state, now);
+        }
+    }
+}
+
+fn is(revision: &Revision, named: &Recognition) -> bool {
+    revision.number() == named.number && *revision.profile() == named.profile
+}
