@@ -5,7 +5,7 @@ use opamp_operator_api::agent::{
     Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus, SettingsStatus,
 };
 use opamp_operator_core::{
-    fleet::{AgentRecord, Proved, SettingsState},
+    fleet::{AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
     identity::Recognition,
 };
 use opamp_wire::InstanceUid;
@@ -76,6 +76,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         attributes: None,
         profile: status.profile,
         connected: None,
+        interval: DEFAULT_INTERVAL,
         capable: false,
         receives: false,
         // Whatever was on its way, nobody waits for it any more.
@@ -129,6 +130,7 @@ mod tests {
             attributes: None,
             profile: Some(profile.clone()),
             connected: Some(Transport::WebSocket),
+            interval: DEFAULT_INTERVAL,
             capable: true,
             receives: true,
             state: SettingsState::Applied,
