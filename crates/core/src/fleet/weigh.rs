@@ -80,7 +80,10 @@ impl Agent {
             step.transitions.push(Transition::Proved(proved));
             self.attempts.proved(revision.marker());
         }
-        let wanted = [Some(&target.current), target.revision_for(self.uid, self.attributes.as_ref())];
+        let wanted = [
+            Some(&target.current),
+            target.revision_for(self.uid, self.attributes.as_ref()),
+        ];
         let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
         // What it runs, it was given; a record may have been lost.
         self.note_offered(this);

@@ -17,7 +17,7 @@ use opamp_operator_api::{
     values::{OFFERABLE_LABEL, ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
-    catalog::{Catalog, Settings, Stored},
+    catalog::{Catalog, Settings, Settled, Stored},
     identity::{KeyRing, Ledger, Trust},
     offer::{Context, Draft, Object, Observed, Outcome, Resolution, Revision, Serving, resolve},
 };
@@ -242,12 +242,16 @@ impl World {
         }
         let context = Context {
             advertised_url: &self.advertised,
+            path: "/v1/opamp",
             serving: Some(&self.serving),
             trust: &self.trust(&Ledger::default()),
             keys: &self.keys,
         };
-        let draft = catalog.settle(&self.profile, &context, at(0));
-        assert!(draft.is_some(), "not resolved");
+        let settled = catalog.settle(&self.profile, &context, at(0));
+        assert!(
+            matches!(settled, Settled::Draft(..)),
+            "not resolved: {settled:?}"
+        );
         catalog
     }
 

@@ -1,5 +1,7 @@
 //! What a profile says of its agents.
 
+use std::sync::Arc;
+
 use opamp_operator_api::{reason::Reason, v1alpha1::AgentCounts};
 use opamp_operator_core::{
     catalog::Catalog,
@@ -38,7 +40,8 @@ fn law9_an_agent_that_was_away_before_a_revision_does_not_keep_it_from_ready() {
     let world = World::new();
     let mut catalog = world.catalog();
     for number in [1, 2] {
-        catalog.adopt(world.revision(number), at(100).wall);
+        let spec = Arc::new(world.spec.clone());
+        catalog.adopt(world.revision(number), spec, at(100).wall, true);
         for state in [Offered, Switching, Lost, Failed] {
             let (away, ready) = told(&world, &catalog, &[agent(&world, 1, state, false)]);
             let (here, waits) = told(&world, &catalog, &[agent(&world, 1, state, true)]);
