@@ -28,7 +28,7 @@ parts:
 	$(CARGO) run --locked --package e2e -- build --set control-plane
 
 test: lint operator parts
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --all-targets
 
 lint:
 	$(CARGO) fmt --all --check

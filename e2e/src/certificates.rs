@@ -55,14 +55,7 @@ pub fn certificate(name: &str, secret: &str, issuer: &str, kind: KeyKind) -> Val
 /// # Errors
 /// When it is not issued in time, or the API server refuses.
 pub async fn renew(api: &Api, certificate: &str) -> Result<()> {
-    let what = format!("Certificate {certificate} is issued");
-    let issued = eventually_async(&what, SOON, || async {
-        match api.get("Certificate", certificate).await {
-            Ok(kept) => Look::some(kept.filter(is_issued), "not yet"),
-            Err(error) => Look::NotYet(format!("{error:#}")),
-        }
-    });
-    let issued = issued.await?;
+    let issued = issued(api, certificate).await?;
     let conditions = issued["status"]["conditions"].as_array();
     let mut conditions = conditions.cloned().unwrap_or_default();
     conditions.push(json!({
@@ -75,6 +68,21 @@ pub async fn renew(api: &Api, certificate: &str) -> Result<()> {
     let change = json!({"status": {"conditions": conditions}});
     let status = format!("{certificate}/status");
     api.merge("Certificate", &status, &change).await.map(drop)
+}
+
+/// Waits until cert-manager has nothing left to do for a Certificate.
+///
+/// # Errors
+/// When that takes too long.
+pub async fn issued(api: &Api, certificate: &str) -> Result<Value> {
+    let what = format!("Certificate {certificate} is issued");
+    let issued = eventually_async(&what, SOON, || async {
+        match api.get("Certificate", certificate).await {
+            Ok(kept) => Look::some(kept.filter(is_issued), "not yet"),
+            Err(error) => Look::NotYet(format!("{error:#}")),
+        }
+    });
+    issued.await
 }
 
 /// Whether cert-manager is done with it: what it writes at the end of an issuance

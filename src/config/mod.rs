@@ -172,6 +172,13 @@ impl Config {
                 "`advertisedURL` must be wss:// or https://: this operator serves TLS only".into(),
             );
         }
+        if config.advertised_url.path() != config.path {
+            return Err(format!(
+                "the path of `advertisedURL` is `{}` but `path` is `{}`: agents that were sent there would find nothing",
+                config.advertised_url.path(),
+                config.path
+            ));
+        }
         config.authenticators()?;
         Ok(config)
     }
@@ -266,5 +273,80 @@ impl Config {
             Ok(AuthenticatorSource { name, object, kind })
         };
         self.authenticators.iter().map(source).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = include_str!("../../docs/configuration.md");
+    const REQUIRED: [&str; 7] = [
+        "apiVersion",
+        "kind",
+        "namespace",
+        "advertisedURL",
+        "servingCertificate",
+        "authenticators",
+        "path",
+    ];
+
+    fn documented() -> &'static str {
+        let (_, rest) = PAGE.split_once("```yaml\n").unwrap();
+        rest.split_once("```").unwrap().0
+    }
+
+    fn without(text: &str, drop: impl Fn(&str) -> bool) -> String {
+        let mut dropping = false;
+        let keep = |line: &&str| {
+            if !line.starts_with(' ') {
+                let field = line.split(':').next().unwrap_or_default();
+                dropping = drop(field);
+            }
+            !dropping
+        };
+        text.lines().filter(keep).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_page_shows_every_field_with_its_default() {
+        let page = Config::parse(documented()).unwrap();
+        let least = without(documented(), |field| !REQUIRED.contains(&field));
+        assert_eq!(Config::parse(&least).unwrap(), page);
+        // Every field of the limits is on the page: none is left to its default.
+        let fields = format!("{:?}", page.limits).matches(": ").count();
+        let shown = documented().lines().skip_while(|line| *line != "limits:");
+        assert_eq!(shown.count() - 1, fields);
+    }
+
+    #[test]
+    fn what_is_required_is_required() {
+        for field in REQUIRED.into_iter().filter(|field| *field != "path") {
+            let error = Config::parse(&without(documented(), |f| f == field)).unwrap_err();
+            assert!(error.contains(field), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_bad_configuration_says_what_is_wrong() {
+        let wrong = [
+            ("listen: 0.0.0.0:4320", "lisen: 0.0.0.0:4320", "lisen"),
+            ("path: /v1/opamp", "path: /", "advertisedURL"),
+            ("path: /v1/opamp", "path: v1", "must begin with `/`"),
+            ("wss://opamp", "ws://opamp", "wss:// or https://"),
+            (
+                "kind: OperatorConfiguration",
+                "kind: Other",
+                "OperatorConfiguration",
+            ),
+            ("    agentToken: ", "    agentTokens: ", "agentTokens"),
+            ("largeMessages: 4", "largeMessages: four", "largeMessages"),
+        ];
+        for (from, to, named) in wrong {
+            assert!(documented().contains(from.trim_end()), "{from}");
+            let error = Config::parse(&documented().replacen(from.trim_end(), to.trim_end(), 1));
+            let error = error.unwrap_err();
+            assert!(error.contains(named), "{to}: {error}");
+        }
     }
 }

@@ -14,5 +14,6 @@ mod h2;
 mod large;
 mod offers;
 mod protocol;
+mod transports;
 mod wakes;
 mod world;

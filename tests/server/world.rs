@@ -17,7 +17,7 @@ use opamp_wire::{
     decode_frame, encode_frame,
     proto::{AgentDescription, AgentToServer, ServerToAgent},
 };
-use rustls::{ClientConfig, RootCertStore, sign::CertifiedKey};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, sign::CertifiedKey};
 use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -44,6 +44,7 @@ pub(crate) const AGENTS: u8 = 100;
 pub(crate) struct World {
     address: SocketAddr,
     client: TlsConnector,
+    roots: RootCertStore,
     pub(crate) hub: Arc<Hub>,
     pub(crate) closing: CancellationToken,
     pub(crate) large_messages: Arc<Semaphore>,
@@ -84,11 +85,12 @@ impl World {
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
-            .with_root_certificates(roots)
+            .with_root_certificates(roots.clone())
             .with_no_client_auth();
         Self {
             address,
             client: TlsConnector::from(Arc::new(config)),
+            roots,
             hub,
             closing,
             large_messages,
@@ -125,6 +127,27 @@ impl World {
         timeout(SOON, socket.connect(self.address))
             .await
             .expect("a connection in time")
+            .unwrap()
+    }
+
+    /// TLS of one version, for one protocol above it.
+    pub(crate) async fn tls_with(
+        &self,
+        version: &'static SupportedProtocolVersion,
+        alpn: &[u8],
+    ) -> TlsStream<TcpStream> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        config.alpn_protocols = vec![alpn.to_vec()];
+        let name = ServerName::try_from("localhost").unwrap();
+        let connecting = TlsConnector::from(Arc::new(config)).connect(name, self.tcp(1).await);
+        timeout(SOON, connecting)
+            .await
+            .expect("TLS in time")
             .unwrap()
     }
 

@@ -1,7 +1,7 @@
 //! E2: cert-manager renews, and every agent follows.
 
 use anyhow::{Result, ensure};
-use e2e::certificates::{certificate, issuer, renew};
+use e2e::certificates::{certificate, issued, issuer, renew};
 use e2e::cluster::ClusterWorld;
 use e2e::manifests::{CLIENT_TLS, mutual_tls};
 use e2e::pki::KeyKind;
@@ -25,6 +25,9 @@ async fn renewed_by_cert_manager(name: &str, kind: KeyKind) -> Result<()> {
     world.timeline.add("test", "cert-manager is asked to renew");
     renew(&world.api, "fleet").await?;
     let another = |leaf: &e2e::pki::Leaf| *leaf != first;
+    world.wait_for_pair(CLIENT_TLS, SOON, another).await?;
+    // It may have issued twice before it took the wish away.
+    issued(&world.api, "fleet").await?;
     let second = world.wait_for_pair(CLIENT_TLS, SOON, another).await?;
     everyone_runs(&world, &agents, &second, 2).await?;
     for uid in &agents {

@@ -3,7 +3,7 @@
 use jiff::SignedDuration;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{BundleKind, HeaderSetting},
+    v1alpha1::{BundleKind, Compatibility, HeaderSetting},
     values::{MARKER_HEADER, ObjectRef},
 };
 use opamp_operator_core::{
@@ -62,6 +62,24 @@ fn law3_universal_without_a_client_certificate_still_carries_trust() {
     let certificate = settings.certificate.unwrap();
     assert!(certificate.cert.is_empty() && certificate.private_key.is_empty());
     assert_eq!(certificate.ca_cert[..], *world.ca.pem.as_bytes());
+}
+
+#[test]
+fn law3_strict_is_the_letter_of_the_specification() {
+    let mut world = World::new();
+    world.spec.opamp.compatibility = Compatibility::Strict;
+    let settings = offered(&world.revision(1)).opamp.unwrap();
+    // `ca_cert` is the CA of the client certificate, trust in the server is in `tls`.
+    let certificate = settings.certificate.unwrap();
+    assert_eq!(certificate.cert[..], *world.client.crt.as_bytes());
+    assert_eq!(certificate.private_key[..], *world.client.key.as_bytes());
+    assert_eq!(certificate.ca_cert[..], *world.client.crt.as_bytes());
+    assert_eq!(settings.tls.unwrap().ca_pem_contents, world.ca.pem);
+
+    world.without_certificate();
+    let settings = offered(&world.revision(2)).opamp.unwrap();
+    assert!(settings.certificate.is_none());
+    assert_eq!(settings.tls.unwrap().ca_pem_contents, world.ca.pem);
 }
 
 #[test]
