@@ -29,7 +29,7 @@ pub(crate) struct Sim {
     pub(crate) shows: Presented,
     pub(crate) saved: Option<AgentRecord>,
     /// The process began with a record that lacks some of what it was given.
-    lagged: bool,
+    pub(crate) lagged: bool,
     pub(crate) until: Option<Duration>,
 }
 
@@ -98,6 +98,11 @@ impl Sim {
             Shows::Bootstrap => bootstrap(),
             Shows::Offered => given(0, true),
             Shows::Unmarked => given(0, false),
+            Shows::Leaf => {
+                let mut shows = given(0, false);
+                shows.authorization.take_if(|_| shows.leaf.is_some());
+                shows
+            }
             Shows::Older => given(1, true),
             Shows::Same => self.shows.clone(),
         }

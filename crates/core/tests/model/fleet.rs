@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use opamp_operator_core::{
     Now,
-    catalog::Bound,
+    catalog::{Bound, Target},
     fleet::{Link, LinkId, SettingsState, Transport},
 };
 
@@ -89,7 +89,8 @@ impl Fleet {
             } => {
                 let shows = self.agents[agent].choose(shows);
                 let id = self.connect(agent, transport, shows, sequence)?;
-                says.map_or(Ok(()), |says| self.say(agent, id, says))
+                id.zip(says)
+                    .map_or(Ok(()), |(id, says)| self.say(agent, id, says))
             }
             Step::Accept {
                 agent,
@@ -103,7 +104,7 @@ impl Fleet {
                 let transport = transport.unwrap_or(Transport::WebSocket);
                 let shows = self.agents[agent].choose(Shows::Offered);
                 let id = self.connect(agent, transport, shows, 0)?;
-                self.say(agent, id, Says::FullState)
+                id.map_or(Ok(()), |id| self.say(agent, id, Says::FullState))
             }
             Step::Rotate { agent, times } => self.repeat(times, |time| {
                 let content = time % CONTENTS;
@@ -117,6 +118,29 @@ impl Fleet {
                     },
                 ]
             }),
+            Step::ComeLate { agent } => {
+                let leaves_the_old_link = false;
+                let content = CONTENTS - 1;
+                let steps = [
+                    Step::Wait(20),
+                    Step::Publish { content },
+                    Step::Accept {
+                        agent,
+                        leaves_the_old_link,
+                    },
+                    Step::Close { agent, link: 0 },
+                    Step::Wait(2 * 86_400),
+                    Step::Publish { content: 0 },
+                    Step::Connect {
+                        agent,
+                        transport: Transport::WebSocket,
+                        shows: Shows::Leaf,
+                        says: Some(Says::FullState),
+                        sequence: 0,
+                    },
+                ];
+                self.repeat(1, |_| steps)
+            }
             Step::Poll {
                 agent,
                 every,
@@ -251,7 +275,7 @@ impl Fleet {
 
     fn stranger(&mut self, agent: usize) -> Result<(), String> {
         let now = self.now();
-        let verdict = self.catalog.verify(&stranger(), now)?;
+        let verdict = self.catalog.verify(&stranger(), now)?.unwrap();
         let sim = &mut self.agents[agent];
         let id = LinkId(self.next_link);
         let link = Link::new(id, Transport::WebSocket, stranger(), verdict, now.uptime);
@@ -275,8 +299,12 @@ impl Fleet {
     /// waiting for the times that the core names, and nothing else.
     fn everybody_gets_there(&mut self) -> Result<(), String> {
         self.tell("from here on everybody behaves");
-        if self.catalog.target().is_none() {
-            let now = self.now();
+        let now = self.now();
+        let ended = |target: &Target| {
+            let end = target.current.credential().not_after;
+            end.is_some_and(|end| end <= now.wall + BOUNDED * 10)
+        };
+        if self.catalog.target().is_none_or(ended) {
             self.catalog.publish(0, now);
         }
         self.wish(Step::OpenToEveryone);
@@ -292,6 +320,7 @@ impl Fleet {
                 _ => Transport::WebSocket,
             };
             let id = self.connect(agent, transport, bootstrap(), 500)?;
+            let id = id.ok_or("law 8: refused")?;
             self.say(agent, id, Says::FullState)?;
             let begin = self.uptime;
             while self.agents[agent].given.len() == given {
@@ -308,6 +337,7 @@ impl Fleet {
             self.close(agent, id);
             let shows = self.agents[agent].choose(Shows::Offered);
             let id = self.connect(agent, Transport::WebSocket, shows, 0)?;
+            let id = id.ok_or("law 8: refused")?;
             self.say(agent, id, Says::FullState)?;
             let record = self.agents[agent].agent.record();
             if record.state != SettingsState::Applied {

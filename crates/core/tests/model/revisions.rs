@@ -1,8 +1,9 @@
-//! What profiles offer: five sets of settings that share some of their
-//! credentials, and the revisions made of them.
+//! What profiles offer: sets of settings that share some of their credentials,
+//! one with a certificate that ends, and the revisions made of them.
 
 use std::sync::{Arc, LazyLock};
 
+use jiff::SignedDuration;
 use opamp_operator_api::{
     v1alpha1::AgentSelector,
     values::{Identity, IdentityMethod, ProfileKey},
@@ -36,12 +37,17 @@ static CONTENTS_MADE: LazyLock<(World, Vec<Content>)> = LazyLock::new(|| {
     let mut world = World::new();
     let first = world.client.clone();
     let second = Ca::new("clients").issue(&Issue::client());
+    let ends = Ca::new("clients").issue(&Issue {
+        to: (2030, 1, 3),
+        ..Issue::client()
+    });
     let contents = [
         (STRONG_TOKEN, &first, 30),
         (STRONG_TOKEN, &first, 31),
         (OTHER_TOKEN, &first, 30),
         (OTHER_TOKEN, &second, 30),
         (STRONG_TOKEN, &second, 30),
+        (STRONG_TOKEN, &ends, 30),
     ];
     let made: Vec<_> = contents
         .into_iter()
@@ -203,10 +209,20 @@ impl Catalog {
         );
     }
 
-    /// Law 8: who shows what it was given is known.
-    pub(crate) fn verify(&self, presented: &Presented, now: Now) -> Result<Verdict, String> {
+    /// Law 8: who shows what it was given is known, for three days after the
+    /// end of its certificate; none then.
+    pub(crate) fn verify(
+        &self,
+        presented: &Presented,
+        now: Now,
+    ) -> Result<Option<Verdict>, String> {
+        let alone = presented.authorization.is_none();
+        let end = presented.not_after().filter(|_| alone);
+        let over = end.is_some_and(|end| end + SignedDuration::from_hours(72) <= now.wall);
         match self.trust.verify(presented, now) {
-            Proof::Proved(verdict) => Ok(verdict),
+            Proof::Proved(_) if over => Err("law 2: known after its end".into()),
+            Proof::Proved(verdict) => Ok(Some(verdict)),
+            Proof::Refused if over => Ok(None),
             other => Err(format!("law 8: not known any more: {other:?}")),
         }
     }

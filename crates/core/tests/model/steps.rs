@@ -5,7 +5,7 @@ use opamp_wire::proto::ConnectionSettingsStatuses::{self, Applied, Applying, Fai
 use proptest::prelude::*;
 
 pub(crate) const AGENTS: usize = 3;
-pub(crate) const CONTENTS: usize = 5;
+pub(crate) const CONTENTS: usize = 6;
 
 /// With what an agent comes.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub(crate) enum Shows {
     Offered,
     /// The credentials of the last offer, without the marker.
     Unmarked,
+    /// The certificate of the last offer, and nothing else.
+    Leaf,
     /// What it was offered before the last.
     Older,
     /// What it came with the last time.
@@ -64,6 +66,11 @@ pub(crate) enum Step {
     Rotate {
         agent: usize,
         times: usize,
+    },
+    /// It takes settings whose certificate ends, and comes with nothing else
+    /// when it has.
+    ComeLate {
+        agent: usize,
     },
     /// Full state at an interval, on the newest link.
     Poll {
@@ -158,6 +165,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         2 => Just(Shows::Bootstrap),
         3 => Just(Shows::Offered),
         1 => Just(Shows::Unmarked),
+        1 => Just(Shows::Leaf),
         1 => Just(Shows::Older),
         2 => Just(Shows::Same),
     ];
@@ -188,6 +196,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         1 => rotate,
         2 => poll,
+        1 => agent().prop_map(|agent| Step::ComeLate { agent }),
         8 => connect,
         5 => accept,
         8 => say,

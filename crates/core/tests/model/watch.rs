@@ -117,7 +117,10 @@ impl Watch {
             offer.failed = true;
             let attempts = self.attempts.entry(offer.revision.marker()).or_default();
             let wait = Duration::from_secs(600) * (1 << attempts.failed.min(6));
-            attempts.not_before = now.uptime + wait.min(Duration::from_secs(6 * 3600));
+            let left = link.presented.not_after().map(|end| now.until(end) / 2);
+            let latest = left.map_or(Duration::MAX, |left| left.max(Duration::from_secs(60)));
+            let wait = wait.min(Duration::from_secs(6 * 3600)).min(latest);
+            attempts.not_before = now.uptime + wait;
             attempts.failed += 1;
         }
     }
@@ -163,12 +166,17 @@ impl Watch {
             let tenants = !admin(profile) && r.profile.namespace == profile.namespace;
             r.profile == *profile || tenants
         };
-        let proof =
-            link.verdict.primary == Some(owner()) || link.verdict.recognised.iter().any(shows);
+        let newest = revision.number() == target.current.number();
+        let ended = || newest && link.verdict.expired.iter().any(|r| r.profile == *profile);
+        let proof = link.verdict.primary == Some(owner())
+            || link.verdict.recognised.iter().any(shows)
+            || ended();
         law!(
             proof,
             "law 2: the link does not prove that it may have this"
         );
+        let end = revision.credential().not_after;
+        law!(end.is_none_or(|end| now.wall < end), "law 4: it has ended");
         let which = (0..CONTENTS).find(|i| content(*i).draft.marker == revision.marker());
         let which = which.ok_or("law 3: unknown content")?;
         law!(
