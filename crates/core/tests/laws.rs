@@ -4,6 +4,10 @@
 mod common;
 
 #[cfg(test)]
+#[path = "laws/calm.rs"]
+mod calm;
+
+#[cfg(test)]
 #[path = "laws/catalog.rs"]
 mod catalog;
 
@@ -12,12 +16,20 @@ mod catalog;
 mod choice;
 
 #[cfg(test)]
-#[path = "laws/fleet.rs"]
-mod fleet;
+#[path = "laws/evidence.rs"]
+mod evidence;
 
 #[cfg(test)]
 #[path = "laws/leaks.rs"]
 mod leaks;
+
+#[cfg(test)]
+#[path = "laws/links.rs"]
+mod links;
+
+#[cfg(test)]
+#[path = "laws/memory.rs"]
+mod memory;
 
 #[cfg(test)]
 #[path = "laws/offers.rs"]

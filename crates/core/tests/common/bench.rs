@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use opamp_operator_api::values::{Identity, IdentityMethod};
+use opamp_operator_api::values::{Identity, IdentityMethod, ProfileKey};
 use opamp_operator_core::{
-    catalog::{Bound, Target},
-    fleet::{Agent, AgentRecord, Link, LinkId, Step, Transition, Transport, Wish},
+    catalog::{Bound, Candidate, Target},
+    fleet::{Agent, AgentRecord, Evidence, Link, LinkId, Step, Transition, Transport, Wish},
     identity::{Presented, Trust, Verdict},
     offer::Revision,
 };
@@ -16,7 +16,7 @@ use opamp_wire::{
     },
 };
 
-use super::at;
+use super::{World, at};
 
 /// Takes settings and says what became of them.
 pub(crate) const CAPABLE: u64 = AgentCapabilities::REPORTS_STATUS
@@ -199,4 +199,42 @@ impl Bench {
             ..Presented::default()
         }
     }
+}
+
+/// Shows no credential.
+pub(crate) fn nothing() -> Presented {
+    Presented::default()
+}
+
+/// Full state with these capabilities.
+pub(crate) fn able(capabilities: u64) -> AgentToServer {
+    AgentToServer {
+        capabilities,
+        ..full()
+    }
+}
+
+/// Shows this token.
+pub(crate) fn token(value: &str) -> Presented {
+    Presented::new(Vec::new(), Some(format!("Bearer {value}").as_bytes()), None)
+}
+
+/// An unknown agent and the first revision.
+pub(crate) fn bench() -> Bench {
+    Bench::new(World::new().revision(1))
+}
+
+/// A profile that wants everybody.
+pub(crate) fn candidate(profile: &ProfileKey) -> Candidate {
+    Candidate {
+        profile: profile.clone(),
+        priority: 0,
+        admin: false,
+        selector: Arc::default(),
+    }
+}
+
+/// How the agent proved what it runs.
+pub(crate) fn evidence(bench: &Bench) -> Option<Evidence> {
+    bench.agent.record().proved.map(|proved| proved.evidence)
 }

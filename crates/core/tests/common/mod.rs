@@ -4,7 +4,9 @@
 mod bench;
 mod world;
 
-pub(crate) use bench::{Bench, CAPABLE, full, reported, uid};
+pub(crate) use bench::{
+    Bench, CAPABLE, able, bench, candidate, evidence, full, nothing, reported, token, uid,
+};
 pub(crate) use world::{Ca, Issue, Pair, STRONG_TOKEN, World, opaque, tls_secret};
 
 use std::time::Duration;

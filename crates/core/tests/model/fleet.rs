@@ -12,7 +12,7 @@ use crate::{
     agents::Sim,
     common::at,
     revisions::{Catalog, bootstrap, stranger},
-    steps::{AGENTS, CONTENTS, Says, Shows, Step},
+    steps::{AGENTS, Says, Shows, Step},
     watch::Seen,
 };
 
@@ -79,6 +79,10 @@ impl Fleet {
     }
 
     fn step(&mut self, step: Step) -> Result<(), String> {
+        let story = step.story();
+        if !story.is_empty() {
+            return story.into_iter().try_for_each(|step| self.step(step));
+        }
         match step {
             Step::Connect {
                 agent,
@@ -106,50 +110,6 @@ impl Fleet {
                 let id = self.connect(agent, transport, shows, 0)?;
                 id.map_or(Ok(()), |id| self.say(agent, id, Says::FullState))
             }
-            Step::Rotate { agent, times } => self.repeat(times, |time| {
-                let content = time % CONTENTS;
-                let leaves_the_old_link = false;
-                [
-                    Step::Wait(20),
-                    Step::Publish { content },
-                    Step::Accept {
-                        agent,
-                        leaves_the_old_link,
-                    },
-                ]
-            }),
-            Step::ComeLate { agent } => {
-                let leaves_the_old_link = false;
-                let content = CONTENTS - 1;
-                let steps = [
-                    Step::Wait(20),
-                    Step::Publish { content },
-                    Step::Accept {
-                        agent,
-                        leaves_the_old_link,
-                    },
-                    Step::Close { agent, link: 0 },
-                    Step::Wait(2 * 86_400),
-                    Step::Publish { content: 0 },
-                    Step::Connect {
-                        agent,
-                        transport: Transport::WebSocket,
-                        shows: Shows::Leaf,
-                        says: Some(Says::FullState),
-                        sequence: 0,
-                    },
-                ];
-                self.repeat(1, |_| steps)
-            }
-            Step::Poll {
-                agent,
-                every,
-                times,
-            } => self.repeat(times, |_| {
-                let says = Says::FullState;
-                let link = 0;
-                [Step::Wait(every), Step::Say { agent, link, says }]
-            }),
             Step::Say { agent, link, says } => {
                 let id = self.pick(agent, link);
                 id.map_or(Ok(()), |id| self.say(agent, id, says))
@@ -202,16 +162,6 @@ impl Fleet {
                 self.refresh_all()
             }
         }
-    }
-
-    fn repeat<const N: usize>(
-        &mut self,
-        times: usize,
-        steps: impl Fn(usize) -> [Step; N],
-    ) -> Result<(), String> {
-        (0..times)
-            .flat_map(steps)
-            .try_for_each(|step| self.step(step))
     }
 
     fn wish(&mut self, step: Step) {

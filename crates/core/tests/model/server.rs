@@ -39,9 +39,10 @@ impl Fleet {
         if sim.agent.attach(link, now).is_none() {
             // What ended is known by the record alone.
             let ended = verdict.primary.is_none() && verdict.recognised.is_empty();
-            return match ended && sim.lagged {
-                true => Ok(None),
-                false => Err("law 8: refused with what it was given".into()),
+            return if ended && sim.lagged {
+                Ok(None)
+            } else {
+                Err("law 8: refused with what it was given".into())
             };
         }
         let polls = |link: &&Seen| link.transport == Transport::Http;

@@ -128,6 +128,55 @@ pub(crate) enum Step {
     },
 }
 
+impl Step {
+    /// Of which steps it consists, if it does.
+    pub(crate) fn story(self) -> Vec<Self> {
+        match self {
+            Self::Rotate { agent, times } => {
+                let once = |time: usize| {
+                    let content = time % CONTENTS;
+                    [Self::Wait(20), Self::Publish { content }, accept(agent)]
+                };
+                (0..times).flat_map(once).collect()
+            }
+            Self::Poll {
+                agent,
+                every,
+                times,
+            } => {
+                let (link, says) = (0, Says::FullState);
+                let once = |_| [Self::Wait(every), Self::Say { agent, link, says }];
+                (0..times).flat_map(once).collect()
+            }
+            Self::ComeLate { agent } => vec![
+                Self::Wait(20),
+                Self::Publish {
+                    content: CONTENTS - 1,
+                },
+                accept(agent),
+                Self::Close { agent, link: 0 },
+                Self::Wait(2 * 86_400),
+                Self::Publish { content: 0 },
+                Self::Connect {
+                    agent,
+                    transport: Transport::WebSocket,
+                    shows: Shows::Leaf,
+                    says: Some(Says::FullState),
+                    sequence: 0,
+                },
+            ],
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn accept(agent: usize) -> Step {
+    Step::Accept {
+        agent,
+        leaves_the_old_link: false,
+    }
+}
+
 pub(crate) fn transport() -> impl Strategy<Value = Transport> {
     prop_oneof![3 => Just(Transport::WebSocket), 1 => Just(Transport::Http)]
 }
