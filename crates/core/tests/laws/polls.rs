@@ -86,10 +86,10 @@ impl Fleet {
                 self.poll(i, seconds);
             }
         }
-        if seconds.is_multiple_of(10) {
+        if seconds.is_multiple_of(30) {
             for poller in &mut self.pollers {
                 if !poller.agent.tick(at(seconds)).transitions.is_empty() {
-                    self.due = self.due.or(Some(seconds + 1));
+                    self.due = Some(self.due.map_or(seconds + 1, |due| due.min(seconds + 1)));
                 }
             }
         }
@@ -128,13 +128,13 @@ impl Fleet {
             ..full()
         };
         poller.sequence += 1;
-        let (reply, _) = poller.agent.hear(id, &message, now);
+        let (reply, heard) = poller.agent.hear(id, &message, now);
         let wish = Wish {
             target: Some(&target),
             trust: None,
             hold: Duration::from_secs(15),
         };
-        let (reply, _) = poller.agent.answer(id, reply, &wish, now);
+        let (reply, step) = poller.agent.answer(id, reply, &wish, now);
         poller.next = seconds + poller.every;
         if reply.offer.is_some() {
             let revision = target.revision_for(poller.agent.uid(), None).unwrap();
@@ -143,7 +143,10 @@ impl Fleet {
                 poller.next = seconds + 1;
             }
         }
-        self.due = Some(self.due.map_or(seconds + 1, |due| due.min(seconds + 1)));
+        // Nothing else tells the controller of it.
+        if known.is_none() || !heard.is_empty() || !step.transitions.is_empty() {
+            self.due = Some(self.due.map_or(seconds + 1, |due| due.min(seconds + 1)));
+        }
     }
 
     fn lacking(&self) -> usize {
