@@ -156,22 +156,21 @@ fn choose<'a>(
 /// WebSocket before HTTP, since it can be pushed to; then by a hash that nobody
 /// can choose an instance UID for, since the marker is not known in advance.
 fn rank(agent: &AgentRecord, current: &Revision) -> (bool, Reverse<u64>, bool, [u8; 32]) {
-    let stuck = matches!(
-        agent.state,
-        SettingsState::Offered
-            | SettingsState::Switching
-            | SettingsState::Lost
-            | SettingsState::Failed
-    );
+    use SettingsState::{Failed, Lost, Offered, Switching};
     let proved = agent.proved.as_ref();
-    let proved = proved.filter(|p| p.profile == *current.profile());
+    // One that came back with what it had before is `Pending`.
+    let without_it = agent.last_offer.as_ref().is_some_and(|(last, _)| {
+        !proved.is_some_and(|p| p.number == last.number && p.profile == last.profile)
+    });
+    let stuck = without_it || matches!(agent.state, Offered | Switching | Lost | Failed);
+    let of_this = proved.filter(|p| p.profile == *current.profile());
     let hash = Sha256::new()
         .chain_update(current.marker().as_bytes())
         .chain_update(agent.uid.as_bytes())
         .finalize();
     (
         stuck,
-        Reverse(proved.map_or(0, |p| p.number)),
+        Reverse(of_this.map_or(0, |p| p.number)),
         agent.connected == Some(Transport::Http),
         hash.into(),
     )

@@ -214,12 +214,17 @@ fn law3_one_bad_agent_halts_one_rotation_and_not_every_one() {
         let (chosen, _) = plan(&Rollout::default(), &revision, agents, TIMEOUT, at(0));
         chosen.first.unwrap().0
     };
-    use SettingsState::{Failed, Lost, Offered, Switching};
-    for state in [Offered, Switching, Lost, Failed] {
-        let bad = AgentRecord {
+    use SettingsState::{Failed, Lost, Offered, Pending, Switching};
+    for state in [Offered, Switching, Lost, Failed, Pending] {
+        let mut bad = AgentRecord {
             state,
             ..agent(1, Transport::WebSocket, &world)
         };
+        if state == Pending {
+            // It came back with what it had before.
+            offered(&mut bad, &world.revision(1), 0);
+            bad.offered.clear();
+        }
         let agents = [bad, agent(2, Transport::Http, &world)];
         for number in 1..=10 {
             assert_eq!(newest(&agents, number, &mut world), uid(2), "{state:?}");
