@@ -93,12 +93,13 @@ fn link(
     let now = hub.clock.now();
     let shared = hub.roster.find(uid, verdict, now).ok_or(Denied::Full)?;
     let agent = shared.lock();
-    let restarted = message.sequence_num <= 1 && message.agent_description.is_some();
+    let described = message.agent_description.is_some();
     let polls = |transport| transport == Transport::Http;
-    let same = agent
-        .links()
-        .iter()
-        .find(|l| polls(l.transport) && l.presented == *presented && !restarted);
+    let same = agent.links().iter().find(|l| {
+        polls(l.transport)
+            && l.presented == *presented
+            && !(described && l.begins_anew(message.sequence_num))
+    });
     if let Some(id) = same.map(|link| link.id) {
         drop(agent);
         return Ok((shared, id));

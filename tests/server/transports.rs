@@ -5,8 +5,12 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opamp_operator::{hub::Unknown, server::Limits};
+use opamp_operator_core::{
+    fleet::LinkId,
+    identity::{Presented, Proof},
+};
 use opamp_wire::{
-    Encoding, Message as _, decompress, gzip,
+    Encoding, InstanceUid, Message as _, decompress, gzip,
     proto::{AgentToServer, ServerToAgent},
 };
 use rustls::{ProtocolVersion, SupportedProtocolVersion, version};
@@ -15,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::{
     offers::{OFFERED, candidate, profile, target},
-    world::{SOON, TOKEN, World, hello},
+    world::{PROTOBUF, SOON, TOKEN, World, hello},
 };
 
 fn request(message: &AgentToServer, version: http::Version) -> Request<Full<Bytes>> {
@@ -96,4 +100,45 @@ async fn t01_t03_an_offer_over_each_version_of_tls_and_http_compressed_both_ways
             assert!(headers.iter().any(|header| header.value.contains(OFFERED)));
         }
     }
+}
+
+/// Numbers of the links that an agent has.
+fn links(world: &World, uid: u8) -> Vec<LinkId> {
+    let header = format!("Bearer {TOKEN}");
+    let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
+    let now = world.hub.clock.now();
+    let trust = world.hub.trust.borrow().clone().unwrap();
+    let Proof::Proved(verdict) = trust.verify(&presented, now) else {
+        panic!("nobody");
+    };
+    let uid = InstanceUid::from_bytes([uid; 16]);
+    let agent = world.hub.roster.find(uid, &verdict, now).unwrap();
+    let links = agent.lock().links().iter().map(|link| link.id).collect();
+    links
+}
+
+#[tokio::test]
+async fn m08_polls_are_one_link_until_the_sequence_begins_anew() {
+    let world = World::trusting(Limits::default()).await;
+    let bare = AgentToServer {
+        agent_description: None,
+        ..hello(1)
+    };
+    let poll = async |message: &AgentToServer, sequence_num| {
+        let message = AgentToServer {
+            sequence_num,
+            ..message.clone()
+        };
+        let answer = world.post(PROTOBUF, &message.encode_to_vec()).await;
+        assert_eq!(answer.0, 200);
+        links(&world, 1)
+    };
+    let first = poll(&bare, 0).await;
+    assert_eq!(first.len(), 1);
+    // Its full state, as it was asked for, and more of the same.
+    for (message, sequence) in [(&hello(1), 1), (&bare, 2), (&hello(1), 3)] {
+        assert_eq!(poll(message, sequence).await, first, "poll {sequence}");
+    }
+    let again = poll(&hello(1), 0).await;
+    assert!(again.len() == 1 && again != first);
 }

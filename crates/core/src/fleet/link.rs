@@ -117,6 +117,12 @@ impl Link {
         asks
     }
 
+    /// Whether a message with this number would begin the sequence anew.
+    #[must_use]
+    pub fn begins_anew(&self, sequence: u64) -> bool {
+        self.heard.last.is_some_and(|last| sequence <= last)
+    }
+
     /// Whether the first message has been heard.
     #[must_use]
     pub fn greeted(&self) -> bool {
