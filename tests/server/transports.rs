@@ -113,8 +113,7 @@ fn links(world: &World, uid: u8) -> Vec<LinkId> {
     };
     let uid = InstanceUid::from_bytes([uid; 16]);
     let agent = world.hub.roster.find(uid, &verdict, now).unwrap();
-    let links = agent.lock().links().iter().map(|link| link.id).collect();
-    links
+    agent.lock().links().iter().map(|link| link.id).collect()
 }
 
 #[tokio::test]
