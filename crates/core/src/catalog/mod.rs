@@ -2,11 +2,13 @@
 //! and [`Candidates`], what an agent chooses its profile from.
 
 mod own;
+mod profile;
 mod select;
 mod state;
 mod target;
 
 pub use own::{AuthenticatorSource, Built, SourceKind, authenticator};
+pub use profile::{ProfileState, Stored};
 pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
-pub use state::{Catalog, ProfileState, Settings, Settled, Stored};
+pub use state::{Catalog, Settings, Settled};
 pub use target::{Bound, Target};

@@ -1,0 +1,99 @@
+//! One profile: as it was read, and what is in force of it.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use opamp_operator_api::v1alpha1::{
+    OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause,
+};
+
+use crate::{
+    earliest,
+    offer::{ReferenceState, Refusal, Revision},
+};
+
+/// A profile as it was read.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// `metadata.uid`, for events and status writes.
+    pub uid: Option<String>,
+    /// None if it does not pass the CRD's rules; then `refusal` says why.
+    pub spec: Result<Arc<OpAMPConnectionProfileSpec>, Refusal>,
+    /// As stored; the base of the next one.
+    pub status: OpAMPConnectionProfileStatus,
+}
+
+/// All that is known of one profile.
+#[derive(Debug)]
+pub struct ProfileState {
+    /// As it was read.
+    pub stored: Stored,
+    /// Why the newest version is not in force, if it is not.
+    pub refusal: Option<Refusal>,
+    /// Why the operator's new serving certificate waits for its agents.
+    pub serving_held_back: Option<String>,
+    /// Its objects when it was last resolved.
+    pub references: Vec<ReferenceState>,
+    /// In force.
+    pub current: Option<Arc<Revision>>,
+    /// The last before it that was open to everyone.
+    pub previous: Option<Arc<Revision>>,
+    /// The spec that `current` was made of: whom it selects and at which
+    /// priority is as much in force as the settings are.
+    pub in_force: Option<Arc<OpAMPConnectionProfileSpec>>,
+    /// When `current` came into force.
+    pub started: Option<Timestamp>,
+    /// Why it did.
+    pub cause: RevisionCause,
+    /// The generation that was last resolved.
+    pub resolved_generation: Option<i64>,
+    /// It was deleted, and is forgotten when its time comes.
+    pub(super) gone: bool,
+    pub(super) last_change: RevisionCause,
+    pub(super) due: Option<Duration>,
+    pub(super) until: Option<Duration>,
+}
+
+impl ProfileState {
+    pub(super) fn new(stored: Stored, due: Duration) -> Self {
+        Self {
+            stored,
+            refusal: None,
+            serving_held_back: None,
+            references: Vec::new(),
+            current: None,
+            previous: None,
+            in_force: None,
+            started: None,
+            cause: RevisionCause::SpecChanged,
+            resolved_generation: None,
+            gone: false,
+            last_change: RevisionCause::SpecChanged,
+            due: Some(due),
+            until: None,
+        }
+    }
+
+    /// The spec, if it passed the CRD's rules.
+    #[must_use]
+    pub fn spec(&self) -> Option<&Arc<OpAMPConnectionProfileSpec>> {
+        self.stored.spec.as_ref().ok()
+    }
+
+    pub(super) fn conclude(&mut self, refusal: Option<Refusal>) {
+        self.refusal = refusal;
+        self.resolved_generation = Some(self.stored.generation);
+    }
+
+    /// The first change opens the window; later ones fall into it, so that a
+    /// stream of changes cannot put it off for ever.
+    pub(super) fn touch(&mut self, due: Duration) {
+        self.due = earliest(self.due, Some(due));
+    }
+
+    pub(super) fn next(&self) -> Option<Duration> {
+        earliest(self.due, self.until)
+    }
+}
