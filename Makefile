@@ -3,6 +3,8 @@
 #   make demo      three real agents are moved to mutual TLS and follow a renewal (KEEP=1 stays up)
 #   make test      everything: lint, units, integration, end to end
 #   make lint      formatting and clippy
+#   make parts     builds the real parts of the tests, and says where they are
+#   make operator  the operator, as people install it
 #   make generate  the CRDs from the types, also into the chart
 #   make doc       the API documentation
 

@@ -1,5 +1,4 @@
-//! The module table of ARCHITECTURE.md, held by a test: which module of the
-//! root crate and of the core may name which other.
+//! Which module of the root crate and of the core may name which other.
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test end it by panicking")]
 

@@ -283,10 +283,7 @@ impl Scene {
         T: AsyncFnOnce() -> Result<Vec<(String, String)>>,
     {
         let operator = self.operator_mut()?;
-        let mut all = vec![
-            ("/metrics".to_owned(), operator.admin("/metrics").await?),
-            ("/readyz".to_owned(), operator.admin("/readyz").await?),
-        ];
+        let mut all = vec![("/readyz".to_owned(), operator.admin("/readyz").await?)];
         operator.stop().await?;
         all.extend(texts().await?);
         all.push(("timeline".to_owned(), self.timeline.render()));

@@ -69,6 +69,19 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
                 at: since,
             })
         });
+    let state = settings.map(|s| s.state).unwrap_or_default();
+    let offered: Vec<_> = status
+        .offered
+        .into_iter()
+        .map(|offered| Recognition {
+            profile: offered.profile,
+            number: unsigned(offered.revision),
+        })
+        .collect();
+    // `revision` is the one that the state is about.
+    let about = settings.and_then(|s| s.revision).map(unsigned);
+    let mut newest_first = offered.iter().rev();
+    let last_offer = newest_first.find(|r| Some(r.number) == about).cloned();
     Some(AgentRecord {
         uid,
         namespace: binding.namespace.clone(),
@@ -79,22 +92,13 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         interval: DEFAULT_INTERVAL,
         capable: false,
         receives: false,
-        // Whatever was on its way, nobody waits for it any more.
-        state: if proved.is_some() {
-            SettingsState::Applied
-        } else {
-            SettingsState::Pending
+        state: match state {
+            SettingsState::Applied if proved.is_none() => SettingsState::Pending,
+            state => state,
         },
         proved,
-        last_offer: None,
-        offered: status
-            .offered
-            .into_iter()
-            .map(|offered| Recognition {
-                profile: offered.profile,
-                number: unsigned(offered.revision),
-            })
-            .collect(),
+        last_offer: last_offer.map(|last| (last, since)),
+        offered,
         since,
         last_contact: status.last_contact_time.map_or(since, |time| time.0),
     })
@@ -118,6 +122,10 @@ mod tests {
     fn law8_what_a_restart_needs_survives_it() {
         let at = |second| jiff::Timestamp::from_second(second).unwrap();
         let profile = ProfileKey::new("a", "p");
+        let third = Recognition {
+            profile: profile.clone(),
+            number: 3,
+        };
         let record = AgentRecord {
             uid: InstanceUid::from_bytes([7; 16]),
             namespace: "a".into(),
@@ -140,8 +148,8 @@ mod tests {
                 evidence: Evidence::SettingsHeader,
                 at: at(100),
             }),
-            last_offer: None,
-            offered: vec![Recognition { profile, number: 3 }],
+            last_offer: Some((third.clone(), at(100))),
+            offered: vec![third.clone()],
             since: at(100),
             last_contact: at(200),
         };
@@ -154,6 +162,21 @@ mod tests {
             ..record.clone()
         };
         assert_eq!(restored, expected);
+        // So does what became of an offer: a restart makes no lost agent well.
+        for state in [
+            SettingsState::Lost,
+            SettingsState::Failed,
+            SettingsState::Switching,
+        ] {
+            let record = AgentRecord {
+                state,
+                proved: None,
+                ..record.clone()
+            };
+            let restored = to_record(to_agent(&record).unwrap()).unwrap();
+            assert_eq!((restored.state, &restored.proved), (state, &None));
+            assert_eq!(restored.last_offer, Some((third.clone(), at(100))));
+        }
         let stranger = AgentRecord {
             binding: None,
             ..record

@@ -272,6 +272,15 @@ impl Config {
             };
             Ok(AuthenticatorSource { name, object, kind })
         };
+        let mut names = BTreeSet::new();
+        for authenticator in &self.authenticators {
+            if !names.insert(&authenticator.name) {
+                let name = &authenticator.name;
+                return Err(format!(
+                    "two authenticators have the name `{name}`: agents are bound to it"
+                ));
+            }
+        }
         self.authenticators.iter().map(source).collect()
     }
 }
@@ -341,6 +350,7 @@ mod tests {
             ),
             ("    agentToken: ", "    agentTokens: ", "agentTokens"),
             ("largeMessages: 4", "largeMessages: four", "largeMessages"),
+            ("- name: fleet", "- name: bootstrap", "two authenticators"),
         ];
         for (from, to, named) in wrong {
             assert!(documented().contains(from.trim_end()), "{from}");

@@ -43,6 +43,12 @@ form!(
 form!(DNS_LABEL, r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$");
 form!(WORD, r"^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$");
 
+/// Whether an API server would take this as the name of an object.
+#[must_use]
+pub fn is_object_name(name: &str) -> bool {
+    name.len() <= 253 && SUBDOMAIN.is_match(name)
+}
+
 /// Judges everything but `spec` and `status`.
 pub(super) fn check(value: &Value) -> Vec<Refusal> {
     let Some(object) = value.as_object() else {
@@ -69,7 +75,7 @@ fn check_metadata(metadata: &Map<String, Value>, refusals: &mut Vec<Refusal>) {
         }
     }
     match metadata.get("name").and_then(Value::as_str) {
-        Some(name) if name.len() <= 253 && SUBDOMAIN.is_match(name) => {}
+        Some(name) if is_object_name(name) => {}
         _ => refusals.push(Refusal::new(
             "metadata.name",
             "must be set: lower-case letters, digits, `-` and `.`, at most 253 characters",

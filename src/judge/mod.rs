@@ -16,6 +16,7 @@ use kube_cel::{CompiledSchema, ErrorKind, ValidationError, Validator};
 use opamp_operator_api::v1alpha1::OpAMPConnectionProfile;
 use serde_json::Value;
 
+pub use envelope::is_object_name;
 use structure::Structure;
 
 /// Most refusals that are reported for one object.

@@ -122,10 +122,14 @@ impl Session {
             }
         }
         let mut pinged = false;
+        // Moved only by what is heard: our own timers and news are no sign of
+        // life, and would keep a half-open connection for ever.
+        let mut idle = Instant::now() + self.shared.limits.idle();
         loop {
-            match self.next().await {
+            match self.next(idle).await {
                 Event::Message(message) => {
                     pinged = false;
+                    idle = Instant::now() + self.shared.limits.idle();
                     if let Some(end) = self.message(message).await {
                         return end;
                     }
@@ -138,6 +142,7 @@ impl Session {
                 Event::Idle if pinged => return Some((close_code::AWAY, "no answer to a ping")),
                 Event::Idle => {
                     pinged = true;
+                    idle = Instant::now() + self.shared.limits.idle();
                     if !self.send(Message::Ping(Bytes::new())).await {
                         return None;
                     }
@@ -147,9 +152,8 @@ impl Session {
         }
     }
 
-    async fn next(&mut self) -> Event {
+    async fn next(&mut self, idle: Instant) -> Event {
         let timer = self.timer.map(|at| self.shared.hub.clock.instant(at));
-        let idle = Instant::now() + self.shared.limits.idle();
         let subscriptions = self.attached.as_mut().map(|(_, to)| to);
         let changed = async {
             match subscriptions {

@@ -1,7 +1,9 @@
 //! Law 10: who may hold a connection, and for how long.
 
+use std::time::Duration;
+
 use futures::SinkExt as _;
-use opamp_operator::server::Limits;
+use opamp_operator::{hub::Unknown, server::Limits};
 use opamp_wire::{Message as _, encode_frame};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -11,7 +13,8 @@ use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::Cl
 
 use crate::{
     h2::H2,
-    world::{PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello},
+    offers::{candidate, profile, target},
+    world::{PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello, links},
 };
 
 fn short() -> Limits {
@@ -187,4 +190,34 @@ async fn law10_a_websocket_that_never_reads_ends() {
     })
     .await
     .expect("closed in time");
+}
+
+/// A peer that is gone without a word: what we tell it is no sign of its life.
+#[tokio::test]
+async fn law10_news_for_a_dead_connection_do_not_keep_it() {
+    let world = World::trusting(Limits {
+        idle_seconds: 1,
+        ..Limits::default()
+    })
+    .await;
+    let book = &world.hub.book;
+    book.publish_candidates(vec![candidate()], Unknown::default());
+    let mut target = target(world.hub.clock.now());
+    target.paused = true;
+    let mut socket = world.socket().await;
+    ask(&mut socket, &hello(1)).await;
+    // It is not read any more, so no ping is answered.
+    let mut news = tokio::time::interval(Duration::from_millis(100));
+    let closed = async {
+        while !links(&world, 1).is_empty() {
+            news.tick().await;
+            let next = book
+                .target(&profile())
+                .borrow()
+                .is_none()
+                .then(|| target.clone());
+            book.publish_target(&profile(), next);
+        }
+    };
+    timeout(SOON, closed).await.expect("closed in time");
 }

@@ -5,12 +5,8 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::{Request, Response, body::Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use opamp_operator::{hub::Unknown, server::Limits};
-use opamp_operator_core::{
-    fleet::LinkId,
-    identity::{Presented, Proof},
-};
 use opamp_wire::{
-    Encoding, InstanceUid, Message as _, decompress, gzip,
+    Encoding, Message as _, decompress, gzip,
     proto::{AgentToServer, ServerToAgent},
 };
 use rustls::{ProtocolVersion, SupportedProtocolVersion, version};
@@ -19,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::{
     offers::{OFFERED, candidate, profile, target},
-    world::{PROTOBUF, SOON, TOKEN, World, hello},
+    world::{PROTOBUF, SOON, TOKEN, World, hello, links},
 };
 
 fn request(message: &AgentToServer, version: http::Version) -> Request<Full<Bytes>> {
@@ -100,20 +96,6 @@ async fn t01_t03_an_offer_over_each_version_of_tls_and_http_compressed_both_ways
             assert!(headers.iter().any(|header| header.value.contains(OFFERED)));
         }
     }
-}
-
-/// Numbers of the links that an agent has.
-fn links(world: &World, uid: u8) -> Vec<LinkId> {
-    let header = format!("Bearer {TOKEN}");
-    let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
-    let now = world.hub.clock.now();
-    let trust = world.hub.trust.borrow().clone().unwrap();
-    let Proof::Proved(verdict) = trust.verify(&presented, now) else {
-        panic!("nobody");
-    };
-    let uid = InstanceUid::from_bytes([uid; 16]);
-    let agent = world.hub.roster.find(uid, &verdict, now).unwrap();
-    agent.lock().links().iter().map(|link| link.id).collect()
 }
 
 #[tokio::test]

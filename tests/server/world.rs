@@ -12,9 +12,12 @@ use opamp_operator::{
     hub::Hub,
     server::{Limits, Server},
 };
-use opamp_operator_core::identity::{Authenticator, Fingerprint, KeyRing, Ledger, Trust};
+use opamp_operator_core::{
+    fleet::LinkId,
+    identity::{Authenticator, Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
+};
 use opamp_wire::{
-    decode_frame, encode_frame,
+    InstanceUid, decode_frame, encode_frame,
     proto::{AgentDescription, AgentToServer, ServerToAgent},
 };
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, sign::CertifiedKey};
@@ -273,3 +276,17 @@ pub(crate) async fn close_code(socket: &mut Socket) -> Option<CloseCode> {
 
 pub(crate) const PROTOBUF: &str =
     "Content-Type: application/x-protobuf\r\nAuthorization: Bearer a-token-that-is-long-enough\r\n";
+
+/// Numbers of the links that an agent has.
+pub(crate) fn links(world: &World, uid: u8) -> Vec<LinkId> {
+    let header = format!("Bearer {TOKEN}");
+    let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
+    let now = world.hub.clock.now();
+    let trust = world.hub.trust.borrow().clone().unwrap();
+    let Proof::Proved(verdict) = trust.verify(&presented, now) else {
+        panic!("nobody");
+    };
+    let uid = InstanceUid::from_bytes([uid; 16]);
+    let agent = world.hub.roster.find(uid, &verdict, now).unwrap();
+    agent.lock().links().iter().map(|link| link.id).collect()
+}

@@ -113,7 +113,7 @@ mod tests {
         );
         assert_eq!(all.len(), 2);
         assert!(find_condition(&all, ConditionType::Accepted).is_some());
-        assert!(find_condition(&all, ConditionType::Overlapping).is_none());
+        assert!(find_condition(&all, ConditionType::CredentialsValid).is_none());
     }
 
     #[test]

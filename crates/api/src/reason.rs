@@ -1,5 +1,5 @@
-//! One word for every outcome. A `Reason` is condition reason, event reason
-//! and metric label at once.
+//! One word for every outcome. A `Reason` is condition reason and event reason
+//! at once.
 
 use std::fmt;
 
@@ -93,26 +93,18 @@ words! {
         Halted,
         /// No agent uses the profile.
         NoAgents,
-        /// No other profile selects the same agents.
-        NoOverlap,
-        /// Another profile selects some of the same agents.
-        Overlap,
         /// Every reference was found and understood.
         Resolved,
         /// Every credential is valid.
         Valid,
         /// The spec is understood and allowed.
         Accepted,
-        /// All is well.
-        AsExpected,
         /// What is offered cannot be recorded, so nothing new is offered.
         LedgerUnavailable,
         /// The key behind markers is gone while revisions exist.
         HashKeyLost,
         /// Agents reported that the settings do not work for them.
         AgentsFailed,
-        /// An agent was offered settings too often.
-        OffersExhausted,
     }
 }
 
@@ -129,8 +121,6 @@ words! {
         CredentialsValid,
         /// Agents are on their way to the current revision.
         Progressing,
-        /// Other profiles select some of the same agents.
-        Overlapping,
     }
 }
 

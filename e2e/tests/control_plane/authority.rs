@@ -125,11 +125,13 @@ async fn e5_a_serving_certificate_that_agents_cannot_verify_is_held_back() -> Re
     world.tap.trust(&[&old, server.pem()].concat());
 
     world.api.apply(&serving_tls(&serving)).await?;
-    let (condition, reason) = ("CredentialsValid", "ServingCertificateHeldBack");
-    let held = world
-        .api
-        .wait_for_condition(PROFILE, condition, "False", reason, SOON);
-    let message = held.await?.message;
+    let reason = "ServingCertificateHeldBack";
+    let held = |condition| {
+        let api = &world.api;
+        api.wait_for_condition(PROFILE, condition, "False", reason, SOON)
+    };
+    held("Ready").await?;
+    let message = held("CredentialsValid").await?.message;
     ensure!(
         message.contains("put its CA into the profile's CA bundle"),
         "{message}"

@@ -55,16 +55,22 @@ impl Agents {
         // As they are stored: one that cannot be read does not hide the others.
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), namespace, &resource);
-        let failed = |problem: String| MemoryError::Api {
-            what: "OpAMPAgents",
-            namespace: namespace.to_owned(),
-            problem,
+        let failed = |(code, problem): (Option<u16>, String)| {
+            let namespace = namespace.to_owned();
+            match code {
+                Some(403) => MemoryError::Denied { namespace, problem },
+                _ => MemoryError::Api {
+                    what: "OpAMPAgents",
+                    namespace,
+                    problem,
+                },
+            }
         };
         let mut how = ListParams::default().limit(PAGE);
         let mut records = Vec::new();
         loop {
             let page = within(api.list(&how)).await;
-            let page = page.map_err(|(_, problem)| failed(problem))?;
+            let page = page.map_err(failed)?;
             for object in page.items {
                 let name = object.metadata.name.clone().unwrap_or_default();
                 let agent = serde_json::to_value(object).and_then(serde_json::from_value);
@@ -151,6 +157,33 @@ impl Agents {
                 Ok(())
             }
             Err((_, problem)) => Err(problem),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::client::Body;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn law9_agents_that_may_not_be_read_are_told_from_an_api_that_fails() {
+        for (code, denied) in [(403, true), (500, false)] {
+            let service = tower::service_fn(move |_: http::Request<Body>| async move {
+                let status = serde_json::json!({
+                    "kind": "Status", "status": "Failure", "code": code, "message": "no",
+                });
+                let body = Body::from(serde_json::to_vec(&status).unwrap_or_default());
+                http::Response::builder().status(code).body(body)
+            });
+            let agents = Agents::new(Client::new(service, "a"));
+            let error = agents.load("a").await.unwrap_err();
+            assert_eq!(
+                matches!(error, MemoryError::Denied { .. }),
+                denied,
+                "{error}"
+            );
         }
     }
 }

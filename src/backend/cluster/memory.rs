@@ -42,6 +42,14 @@ pub enum MemoryError {
         /// As the API says.
         problem: String,
     },
+    /// We may not read the agents of a namespace.
+    #[error("OpAMPAgents in namespace {namespace} may not be read: {problem}")]
+    Denied {
+        /// Where.
+        namespace: String,
+        /// As the API says.
+        problem: String,
+    },
     /// The system gives no randomness.
     #[error("the system gives no random numbers for the key")]
     Random,

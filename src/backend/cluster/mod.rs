@@ -123,7 +123,19 @@ impl Cluster {
         let stored = store.load().await?;
         let mut agents = Vec::new();
         for namespace in &self.homes {
-            agents.extend(self.agents.load(namespace).await?);
+            match self.agents.load(namespace).await {
+                Ok(found) => agents.extend(found),
+                // A namespace that was deleted, or lost its Role, costs its own
+                // agents their records, and nobody else anything.
+                Err(MemoryError::Denied { problem, .. }) => {
+                    tracing::error!(
+                        namespace,
+                        problem,
+                        "the OpAMPAgents of a namespace cannot be read: give the operator's ServiceAccount the chart's Role there"
+                    );
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         if stored.key_lost.is_none() {
             self.keys = Some(stored.keys.clone());

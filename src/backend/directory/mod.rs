@@ -19,8 +19,8 @@ use opamp_operator_core::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Memory, Observation, Plug, Report, StoreError, Wanted, refuse};
-use crate::judge::Judge;
+use super::{Memory, Observation, Plug, Report, Wanted, refuse};
+use crate::judge::{Judge, is_object_name};
 
 pub use state::StateError;
 
@@ -120,7 +120,14 @@ impl Directory {
         let mut told = Vec::new();
         let mut profiles = BTreeMap::new();
         for (key, value) in found.profiles {
-            if self.namespaces.contains(&key.namespace) {
+            // The status goes into a file of this name.
+            if !is_object_name(&key.name) {
+                let name: String = key.name.chars().take(64).collect();
+                tracing::error!(
+                    name,
+                    "a profile is left out: metadata.name must be lower-case letters, digits, `-` and `.`"
+                );
+            } else if self.namespaces.contains(&key.namespace) {
                 profiles.insert(key, value);
             }
         }
@@ -206,9 +213,7 @@ impl Directory {
             }
             Report::Agent(record) => self.state.write_agent(&record),
             Report::Ledger(entry, stored) => {
-                let written = self.state.write_entry(&entry);
-                let written = written.map_err(|error| StoreError::Failed(error.to_string()));
-                let _ = stored.send(written.map(|()| *entry));
+                let _ = stored.send(self.state.write_entry(*entry));
             }
             Report::ForgetAgents(agents) => {
                 for (namespace, uid) in agents {

@@ -22,7 +22,7 @@ use opamp_wire::InstanceUid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::backend::{
-    Memory,
+    Memory, StoreError,
     record::{to_agent, to_record},
 };
 
@@ -173,8 +173,21 @@ impl State {
         log(fs::remove_file(&path).map_err(|source| StateError::Io { path, source }));
     }
 
-    pub(super) fn write_entry(&self, entry: &LedgerEntry) -> Result<(), StateError> {
-        write(&self.entry_path(entry), entry)
+    /// Stores an entry; one that is there stays as it is.
+    pub(super) fn write_entry(&self, entry: LedgerEntry) -> Result<LedgerEntry, StoreError> {
+        let path = self.entry_path(&entry);
+        if path.exists() {
+            let failed = |error: StateError| StoreError::Failed(error.to_string());
+            let stored: LedgerEntry = read(&path).map_err(failed)?;
+            return if stored.is_same(&entry) {
+                Ok(stored)
+            } else {
+                Err(StoreError::Taken(Box::new(stored)))
+            };
+        }
+        let written = write(&path, &entry);
+        written.map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(entry)
     }
 
     pub(super) fn forget(&self, entry: &LedgerEntry) {
@@ -277,4 +290,33 @@ fn read_all<T: DeserializeOwned>(root: &Path) -> Result<Vec<T>, StateError> {
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use opamp_operator_core::identity::Marker;
+
+    use super::*;
+
+    #[test]
+    fn law8_a_ledger_entry_is_never_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path().to_owned()).unwrap();
+        let entry = |marker: u8, second| LedgerEntry {
+            profile: ProfileKey::new("a", "p"),
+            number: 1,
+            marker: Marker::from_hex(&hex::encode([marker; 32])).unwrap(),
+            leaf: None,
+            authorization: None,
+            not_after: None,
+            published: jiff::Timestamp::from_second(second).unwrap(),
+        };
+        assert_eq!(state.write_entry(entry(1, 10)).unwrap(), entry(1, 10));
+        assert_eq!(state.write_entry(entry(1, 20)).unwrap(), entry(1, 10));
+        match state.write_entry(entry(2, 30)) {
+            Err(StoreError::Taken(stored)) => assert_eq!(*stored, entry(1, 10)),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(state.load().unwrap().ledger, [entry(1, 10)]);
+    }
 }

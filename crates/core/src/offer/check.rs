@@ -78,7 +78,7 @@ pub(super) fn credential(plan: &Plan) -> Credential {
         leaf: plan.client.as_ref().map(|client| client.fingerprint),
         authorization: authorization.map(|value| Fingerprint::of_authorization(value.as_bytes())),
         strong: authorization.is_some_and(|value| is_strong(value)),
-        not_after: plan.client.as_ref().map(|client| client.not_after),
+        not_after: plan.client.as_ref().map(|client| client.validity.not_after),
     }
 }
 

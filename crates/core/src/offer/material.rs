@@ -10,7 +10,8 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use crate::{Now, earliest, identity::Fingerprint};
+use super::outcome::Validity;
+use crate::{Now, identity::Fingerprint};
 
 /// Why material cannot be used; never contains any of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,8 +46,8 @@ pub struct ClientMaterial {
     pub chain: Vec<CertificateDer<'static>>,
     /// Of the leaf.
     pub fingerprint: Fingerprint,
-    /// The earliest end in the chain.
-    pub not_after: Timestamp,
+    /// From the beginning of the leaf to the earliest end in the chain.
+    pub validity: Validity,
 }
 
 impl ClientMaterial {
@@ -55,13 +56,13 @@ impl ClientMaterial {
     /// # Errors
     /// With the first thing that would make an agent fail with it.
     pub fn read(crt: &[u8], key: &[u8], now: Now) -> Result<Self, MaterialError> {
-        let (chain, not_after) = pair(crt, key, now)?;
+        let (chain, validity) = pair(crt, key, now)?;
         check_usage(&parse_chain(&chain, "tls.crt")?[0])?;
         Ok(Self {
             chain_pem: Zeroizing::new(crt.to_vec()),
             key_pem: Zeroizing::new(key.to_vec()),
             fingerprint: Fingerprint::of(&chain[0]),
-            not_after,
+            validity,
             chain,
         })
     }
@@ -73,15 +74,15 @@ pub(super) fn pair(
     crt: &[u8],
     key: &[u8],
     now: Now,
-) -> Result<(Vec<CertificateDer<'static>>, Timestamp), MaterialError> {
+) -> Result<(Vec<CertificateDer<'static>>, Validity), MaterialError> {
     let chain = certificates(crt)
         .map_err(|error| MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}")))?;
     let parsed = parse_chain(&chain, "tls.crt")?;
     check_pair(&chain, key)?;
     check_order(&parsed)?;
     refuse_temporary(&parsed[0])?;
-    let not_after = check_validity(&parsed, "tls.crt", now)?;
-    Ok((chain, not_after))
+    let validity = check_validity(&parsed, "tls.crt", now)?;
+    Ok((chain, validity))
 }
 
 /// A bundle of certificate authorities: server trust, or client CAs.
@@ -172,12 +173,19 @@ fn check_pair(chain: &[CertificateDer<'static>], key: &[u8]) -> Result<(), Mater
     let signer = any_supported_type(&der).map_err(|_| {
         invalid("is no key we know (RSA ≥ 2048 bits, ECDSA P-256/P-384/P-521, Ed25519)")
     })?;
-    CertifiedKey::new(chain.to_vec(), signer).keys_match().map_err(|_| {
-        MaterialError::new(
+    match CertifiedKey::new(chain.to_vec(), signer).keys_match() {
+        Ok(()) => Ok(()),
+        Err(rustls::Error::InconsistentKeys(_)) => Err(MaterialError::new(
             Reason::KeyMismatch,
             "`tls.key` is not the key of the certificate in `tls.crt`: write both in one update, as cert-manager does",
-        )
-    })
+        )),
+        Err(error) => Err(MaterialError::new(
+            Reason::InvalidPEM,
+            format!(
+                "the certificate in `tls.crt` cannot be used for TLS ({error}): issue it anew as X.509 v3"
+            ),
+        )),
+    }
 }
 
 fn check_order(chain: &[X509Certificate<'_>]) -> Result<(), MaterialError> {
@@ -214,8 +222,8 @@ fn check_validity(
     chain: &[X509Certificate<'_>],
     key: &str,
     now: Now,
-) -> Result<Timestamp, MaterialError> {
-    let mut earliest_end = None;
+) -> Result<Validity, MaterialError> {
+    let mut whole: Option<Validity> = None;
     for certificate in chain {
         let (start, end) = validity(certificate);
         if now.wall < start {
@@ -237,9 +245,13 @@ fn check_validity(
                 ),
             ));
         }
-        earliest_end = earliest(earliest_end, Some(end));
+        let leaf = whole.get_or_insert(Validity {
+            not_before: start,
+            not_after: end,
+        });
+        leaf.not_after = leaf.not_after.min(end);
     }
-    earliest_end.ok_or_else(|| MaterialError::new(Reason::InvalidPEM, format!("`{key}` is empty")))
+    whole.ok_or_else(|| MaterialError::new(Reason::InvalidPEM, format!("`{key}` is empty")))
 }
 
 /// In seconds; leaves room to add to.

@@ -55,8 +55,8 @@ pub struct ReferenceState {
     pub object: ObjectRef,
     /// The version that was read.
     pub resource_version: Option<String>,
-    /// End of the certificate in it.
-    pub not_after: Option<Timestamp>,
+    /// Validity of the certificate in it.
+    pub validity: Option<Validity>,
 }
 
 /// An outcome and until when it holds.
@@ -87,9 +87,24 @@ pub(super) fn refused(
     })
 }
 
-/// How long before its end a certificate is called 'expiring soon': a quarter
-/// of the 90 days that are usual, after cert-manager should have renewed it.
-#[must_use]
-pub(crate) fn expiring_soon(not_after: Timestamp, now: Now) -> bool {
-    not_after < now.wall + SignedDuration::from_hours(24 * 7)
+/// From when to when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// Its beginning.
+    pub not_before: Timestamp,
+    /// Its end.
+    pub not_after: Timestamp,
+}
+
+/// A certificate of usual length ends soon in its last week: after cert-manager
+/// should have renewed it.
+const SOON: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+impl Validity {
+    /// In its last week; a short one in its last tenth.
+    #[must_use]
+    pub(crate) fn ends_soon(&self, now: Now) -> bool {
+        let lifetime = self.not_after.duration_since(self.not_before);
+        self.not_after < now.wall + SOON.min(lifetime / 10)
+    }
 }

@@ -92,6 +92,8 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
         let credential = credential(&plan);
         lockout::check(&plan, &credential, context, self.now)
             .map_err(|message| refused(ConditionType::Accepted, Reason::WouldLockOut, message))?;
+        // At the end of our own certificate nobody could come back any more.
+        self.until = earliest(self.until, context.serving.map(|serving| serving.not_after));
         self.until = earliest(self.until, credential.not_after);
         let draft = Draft::new(
             self.key.clone(),
@@ -246,7 +248,7 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
             .iter_mut()
             .find(|r| r.object.kind == ObjectKind::Secret && r.object.name == *name);
         if let Some(reference) = found {
-            reference.not_after = Some(material.not_after);
+            reference.validity = Some(material.validity);
         }
         Ok(Some((material, object.get("ca.crt").map(<[u8]>::to_vec))))
     }
@@ -357,7 +359,7 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
         ReferenceState {
             object: object.clone(),
             resource_version,
-            not_after: None,
+            validity: None,
         }
     }
 }

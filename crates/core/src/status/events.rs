@@ -88,9 +88,7 @@ fn severity(kind: ConditionType, condition: &Condition) -> Option<Severity> {
             Some(Severity::Normal)
         }
         ConditionType::Ready => Some(Severity::Warning),
-        _ if is(&[Reason::ExpiringSoon, Reason::ServingCertificateHeldBack]) => {
-            Some(Severity::Warning)
-        }
+        _ if is(&[Reason::ExpiringSoon]) => Some(Severity::Warning),
         _ => None,
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     Now,
     catalog::ProfileState,
     fleet::{AgentRecord, Evidence, SettingsState},
-    offer::{Refusal, expiring_soon},
+    offer::{Refusal, Validity},
     rollout::Rollout,
 };
 
@@ -85,7 +85,7 @@ fn reference(state: &crate::offer::ReferenceState) -> ReferenceStatus {
         kind: state.object.kind,
         name: state.object.name.clone(),
         resource_version: state.resource_version.clone(),
-        not_after: state.not_after.map(Time),
+        not_after: state.validity.map(|validity| Time(validity.not_after)),
     }
 }
 
@@ -177,11 +177,11 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
             Reason::ServingCertificateHeldBack,
             state.serving_held_back.clone().unwrap_or_default(),
         ),
-        _ => match state.references.iter().filter_map(|r| r.not_after).min() {
-            Some(end) if expiring_soon(end, now) => (
+        _ => match ending(state, now) {
+            Some(Validity { not_after, .. }) => (
                 ConditionStatus::True,
                 Reason::ExpiringSoon,
-                format!("a certificate ends at {end}: see that it is renewed in time"),
+                format!("a certificate ends at {not_after}: see that it is renewed in time"),
             ),
             _ => (
                 ConditionStatus::True,
@@ -190,6 +190,13 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
             ),
         },
     }
+}
+
+/// The certificate that ends first, if that is soon.
+fn ending(state: &ProfileState, now: Now) -> Option<Validity> {
+    let all = state.references.iter().filter_map(|r| r.validity);
+    all.filter(|validity| validity.ends_soon(now))
+        .min_by_key(|validity| validity.not_after)
 }
 
 fn lacking(counts: &AgentCounts) -> i32 {
@@ -206,6 +213,13 @@ fn ready(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) -> Verdi
             ConditionStatus::False,
             refusal.reason,
             format!("{}; {kept}", refusal.message),
+        );
+    }
+    if let Some(message) = &state.serving_held_back {
+        return (
+            ConditionStatus::False,
+            Reason::ServingCertificateHeldBack,
+            message.clone(),
         );
     }
     let lacking = lacking(counts);

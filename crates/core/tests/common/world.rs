@@ -199,6 +199,11 @@ impl World {
         };
     }
 
+    /// The operator serves with another certificate.
+    pub(crate) fn serve(&mut self, pair: &Pair) {
+        self.serving = Serving::read(pair.crt.as_bytes(), pair.key.as_bytes(), at(0)).unwrap();
+    }
+
     pub(crate) fn serving(&self) -> &Serving {
         &self.serving
     }

@@ -433,3 +433,15 @@ fn law4_a_serving_certificate_that_agents_could_not_verify_waits() {
     };
     assert_eq!(hold_back(&old, &new, [&*only_old], end), None);
 }
+
+#[test]
+fn law4_the_end_of_our_own_certificate_is_not_slept_through() {
+    let mut world = World::new();
+    let short = world.ca.issue(&Issue {
+        to: (2030, 1, 3),
+        ..Issue::server()
+    });
+    world.serve(&short);
+    let until = world.resolve().until;
+    assert_eq!(until, Some(world.serving().not_after));
+}

@@ -16,8 +16,8 @@ pub struct OpAMPConnectionProfileStatus {
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,
 
-    /// The conditions `Ready`, `Accepted`, `ResolvedRefs`, `CredentialsValid`,
-    /// `Progressing` and `Overlapping`.
+    /// The conditions `Ready`, `Accepted`, `ResolvedRefs`, `CredentialsValid` and
+    /// `Progressing`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
