@@ -92,6 +92,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         interval: DEFAULT_INTERVAL,
         capable: false,
         receives: false,
+        exhausted: false,
         state: match state {
             SettingsState::Applied if proved.is_none() => SettingsState::Pending,
             state => state,
@@ -141,6 +142,7 @@ mod tests {
             interval: DEFAULT_INTERVAL,
             capable: true,
             receives: true,
+            exhausted: false,
             state: SettingsState::Applied,
             proved: Some(Proved {
                 profile: profile.clone(),

@@ -105,6 +105,8 @@ words! {
         HashKeyLost,
         /// Agents reported that the settings do not work for them.
         AgentsFailed,
+        /// Agents were offered settings too often, whatever these were.
+        OffersExhausted,
     }
 }
 

@@ -339,6 +339,7 @@ impl Agent {
             connected: newest.map(|link| link.transport),
             interval: self.polls.interval(),
             capable: self.capable(),
+            exhausted: self.held_back == Some(Silence::BucketEmpty),
             receives: newest.is_some_and(|link| !link.shared && link.greeted())
                 && self.state != SettingsState::AwaitingProof,
             state: self.state,

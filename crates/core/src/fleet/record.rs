@@ -47,6 +47,8 @@ pub struct AgentRecord {
     pub capable: bool,
     /// It shows what lets it receive.
     pub receives: bool,
+    /// It was offered settings too often, whatever these were (law 5).
+    pub exhausted: bool,
     /// Where it is.
     pub state: SettingsState,
     /// What it is known to run.

@@ -62,8 +62,12 @@ pub fn summarize(
     ] {
         set(kind, gate(kind, state, now));
     }
+    let exhausted = agents.iter().filter(|agent| agent.exhausted).count();
     let progressing = progressing(state, &counts, rollout);
-    set(ConditionType::Ready, ready(state, &counts, rollout));
+    set(
+        ConditionType::Ready,
+        ready(state, &counts, rollout, exhausted),
+    );
     set(ConditionType::Progressing, progressing);
     status
 }
@@ -203,7 +207,12 @@ fn lacking(counts: &AgentCounts) -> i32 {
     counts.pending + counts.in_progress + counts.failed + counts.lost
 }
 
-fn ready(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) -> Verdict {
+fn ready(
+    state: &ProfileState,
+    counts: &AgentCounts,
+    rollout: &Rollout,
+    exhausted: usize,
+) -> Verdict {
     if let Some(refusal) = &state.refusal {
         let kept = state.current.as_ref().map_or_else(
             || "nothing is offered".to_owned(),
@@ -231,11 +240,25 @@ fn ready(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) -> Verdi
         );
     }
     if lacking == 0 {
+        let away = counts.matched - counts.incapable - counts.up_to_date;
+        let away = if away > 0 {
+            format!("; {away} are away, and get it when they come back")
+        } else {
+            String::new()
+        };
         let message = format!(
-            "{} of {} agents run this revision",
+            "{} of {} agents run this revision{away}",
             counts.up_to_date, counts.matched
         );
         return (ConditionStatus::True, Reason::Complete, message);
+    }
+    if exhausted > 0 {
+        let message = format!(
+            "{}; {exhausted} were offered settings too often, whatever these were, and get at most 6 offers an hour: \
+             see why they come back without them",
+            describe(counts)
+        );
+        return (ConditionStatus::False, Reason::OffersExhausted, message);
     }
     let reason = match () {
         () if rollout.halted => Reason::Halted,

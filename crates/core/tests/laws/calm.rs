@@ -141,7 +141,9 @@ fn law5_the_bucket_holds_whatever_the_hash() {
     }
     assert_eq!(given, 10);
     assert!(bench.refresh(link, 599).push.is_none());
+    assert!(bench.agent.record().exhausted);
     assert!(bench.refresh(link, 600).push.is_some());
+    assert!(!bench.agent.record().exhausted);
 }
 
 #[test]

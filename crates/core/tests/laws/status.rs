@@ -74,3 +74,24 @@ fn law8_a_restart_knows_which_revision_an_agent_was_lost_with() {
     };
     assert_eq!(about, Some(first));
 }
+
+#[test]
+fn law5_an_empty_bucket_is_a_condition() {
+    let world = World::new();
+    let mut catalog = world.catalog();
+    let spec = Arc::new(world.spec.clone());
+    catalog.adopt(world.revision(1), spec, at(100).wall, true);
+    let pending = agent(&world, 1, SettingsState::Pending, true);
+    let reason = |agent: AgentRecord| {
+        let state = catalog.get(&world.profile).unwrap();
+        let status = summarize(state, &[agent], &Rollout::default(), at(200));
+        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
+        ready.unwrap().reason.clone()
+    };
+    assert_eq!(reason(pending.clone()), Reason::RolloutInProgress.as_str());
+    let exhausted = AgentRecord {
+        exhausted: true,
+        ..pending
+    };
+    assert_eq!(reason(exhausted), Reason::OffersExhausted.as_str());
+}

@@ -96,6 +96,7 @@ fn record(number: usize) -> AgentRecord {
     AgentRecord {
         capable: true,
         receives: true,
+        exhausted: false,
         ..Agent::new(uid, HOME, at(0)).record()
     }
 }
