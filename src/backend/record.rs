@@ -22,6 +22,7 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     agent.status = Some(OpAMPAgentStatus {
         profile: record.profile.clone(),
         connected: record.connected.is_some(),
+        bound_time: record.bound_at.map(Time),
         last_contact_time: Some(Time(record.last_contact)),
         transport: record.connected,
         settings: Some(SettingsStatus {
@@ -86,6 +87,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         uid,
         namespace: binding.namespace.clone(),
         binding: Some(binding),
+        bound_at: status.bound_time.map(|time| time.0),
         attributes: None,
         profile: status.profile,
         connected: None,
@@ -136,6 +138,7 @@ mod tests {
                 authenticator: "bootstrap".into(),
                 subject: "token".into(),
             }),
+            bound_at: Some(at(50)),
             attributes: None,
             profile: Some(profile.clone()),
             connected: Some(Transport::WebSocket),

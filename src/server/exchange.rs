@@ -5,19 +5,30 @@ use std::{sync::Arc, time::Duration};
 use opamp_operator_core::{
     catalog::{Choice, Target},
     fleet::{Agent, Link, LinkId, Step, Transport, Wish},
-    identity::{Presented, Verdict},
+    identity::Revoked,
 };
 use opamp_wire::{ErrorKind, InstanceUid, Reply, ReplyError, proto::AgentToServer};
 use parking_lot::Mutex;
 
-use super::subscriptions::Subscriptions;
+use super::{
+    standing::{Standing, revoked},
+    subscriptions::Subscriptions,
+};
 use crate::hub::Hub;
 
 /// Why a link may not speak for an instance UID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     /// It is bound to another identity.
     Foreign,
+    /// The identity may speak for other instance UIDs only.
+    NotAllowed,
+    /// The identity has as many instance UIDs as it may.
+    Quota,
+    /// What it shows, or whom it speaks for, is revoked.
+    Revoked(Revoked),
+    /// It claims an attribute other than its credentials say.
+    Contradicts(String),
     /// The roster is full.
     Full,
 }
@@ -30,11 +41,32 @@ pub(super) struct Attached {
 }
 
 impl Denied {
-    /// For people, whatever carries it.
-    pub(super) const fn text(self) -> &'static str {
+    /// For the peer, whatever carries it. Why something is revoked is not for
+    /// whoever shows it.
+    pub(super) fn text(&self) -> String {
         match self {
-            Self::Foreign => "this instance UID belongs to another identity",
-            Self::Full => "the server takes no more agents",
+            Self::Foreign => "this instance UID belongs to another identity".into(),
+            Self::NotAllowed => "this identity may not use this instance UID".into(),
+            Self::Quota => "this identity has as many agents as it may".into(),
+            Self::Revoked(_) => "these credentials are revoked".into(),
+            Self::Contradicts(key) => {
+                format!("attribute `{key}` contradicts what the credentials say")
+            }
+            Self::Full => "the server takes no more agents".into(),
+        }
+    }
+
+    /// It may be otherwise later.
+    pub(super) const fn is_for_now(&self) -> bool {
+        matches!(self, Self::Full | Self::Quota)
+    }
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Revoked(why) => write!(f, "{why}"),
+            other => f.write_str(&other.text()),
         }
     }
 }
@@ -44,10 +76,9 @@ impl Attached {
     pub(super) fn websocket(
         hub: &Arc<Hub>,
         uid: InstanceUid,
-        presented: &Presented,
-        verdict: &Verdict,
+        standing: &Standing,
     ) -> Result<Self, Denied> {
-        let (agent, id) = attach(hub, uid, Transport::WebSocket, presented, verdict)?;
+        let (agent, id) = attach(hub, uid, Transport::WebSocket, standing)?;
         Ok(Self {
             hub: Arc::clone(hub),
             agent,
@@ -69,21 +100,23 @@ pub(super) fn attach(
     hub: &Hub,
     uid: InstanceUid,
     transport: Transport,
-    presented: &Presented,
-    verdict: &Verdict,
+    standing: &Standing,
 ) -> Result<(Arc<Mutex<Agent>>, LinkId), Denied> {
     let now = hub.clock.now();
-    let shared = hub.roster.find(uid, verdict, now).ok_or(Denied::Full)?;
+    let (presented, verdict) = (&standing.presented, standing.verdict.for_uid(uid));
+    if verdict.proves_nothing() && !standing.verdict.proves_nothing() {
+        return Err(Denied::NotAllowed);
+    }
+    let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
     let id = hub.roster.link_id();
     let mut agent = shared.lock();
-    let link = Link::new(
-        id,
-        transport,
-        presented.clone(),
-        verdict.clone(),
-        now.uptime,
-    );
+    if let Some(why) = revoked(hub, &agent, presented, &verdict) {
+        return Err(Denied::Revoked(why));
+    }
+    let seat = hub.roster.seat(&agent, &verdict).ok_or(Denied::Quota)?;
+    let link = Link::new(id, transport, presented.clone(), verdict, now.uptime);
     let step = agent.attach(link, now).ok_or(Denied::Foreign)?;
+    seat.take(&agent);
     hub.roster.note(&agent, &step.transitions);
     drop(agent);
     Ok((shared, id))
@@ -96,9 +129,12 @@ pub(super) fn exchange(
     id: LinkId,
     subscriptions: &mut Subscriptions,
     message: &AgentToServer,
-) -> (Reply, Step) {
+) -> Result<(Reply, Step), Denied> {
     let now = hub.clock.now();
     let mut agent = agent.lock();
+    if let Some(key) = agent.contradiction(id, message) {
+        return Err(Denied::Contradicts(key));
+    }
     let (reply, transitions) = agent.hear(id, message, now);
     hub.roster.note(&agent, &transitions);
     let target = settle(hub, &mut agent, id, subscriptions);
@@ -110,7 +146,7 @@ pub(super) fn exchange(
     };
     let (reply, step) = agent.answer(id, reply, &wish, now);
     hub.roster.note(&agent, &step.transitions);
-    (reply, step)
+    Ok((reply, step))
 }
 
 /// Something changed, or time passed: perhaps there is something to push.

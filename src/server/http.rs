@@ -9,10 +9,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use opamp_operator_core::{
-    fleet::{LinkId, Transport},
-    identity::{Presented, Verdict},
-};
+use opamp_operator_core::fleet::{LinkId, Transport};
 use opamp_wire::{
     BodyError, Encoding, InstanceUid, Message as _, decompress, gzip, proto::AgentToServer,
 };
@@ -23,6 +20,7 @@ use super::{
     budget::{Leave, SMALL},
     exchange::{Denied, attach, bad_request, exchange as answer},
     shared::Shared,
+    standing::{Standing, revoked},
     subscriptions::Subscriptions,
 };
 use crate::hub::Hub;
@@ -32,12 +30,7 @@ const INSTANCE_UID_HEADER: &str = "opamp-instance-uid";
 const COMPRESS_ABOVE: usize = 512;
 
 /// Serves one poll.
-pub(super) async fn exchange(
-    shared: &Shared,
-    request: Request,
-    presented: &Presented,
-    verdict: &Verdict,
-) -> Response {
+pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Standing) -> Response {
     let (parts, body) = request.into_parts();
     // Held to the end: the message is as large as it is until then.
     let (message, _leave) = match read(shared, &parts.headers, body).await {
@@ -60,25 +53,32 @@ pub(super) async fn exchange(
         );
     }
     let hub = &shared.hub;
-    match link(hub, uid, presented, verdict, &message) {
+    match link(hub, uid, standing, &message) {
         Ok((agent, id)) => {
             let mut subscriptions = Subscriptions::new(&hub.book, agent.lock().namespace());
-            let (reply, _) = answer(hub, &agent, id, &mut subscriptions, &message);
-            if message.agent_disconnect.is_some() {
+            let heard = answer(hub, &agent, id, &mut subscriptions, &message);
+            if message.agent_disconnect.is_some() || heard.is_err() {
                 let mut agent = agent.lock();
                 let step = agent.detach(id, hub.clock.now());
                 hub.roster.note(&agent, &step.transitions);
             }
-            respond(&reply.to_body(), gzips)
+            match heard {
+                Ok((reply, _)) => respond(&reply.to_body(), gzips),
+                Err(denied) => deny(shared, uid, &denied),
+            }
         }
-        Err(denied) => {
-            let status = match denied {
-                Denied::Foreign => StatusCode::FORBIDDEN,
-                Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            refusal(status, shared.refusal(), denied.text())
-        }
+        Err(denied) => deny(shared, uid, &denied),
     }
+}
+
+fn deny(shared: &Shared, uid: InstanceUid, denied: &Denied) -> Response {
+    tracing::info!(agent = %uid, why = %denied, "agent denied");
+    let status = if denied.is_for_now() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::FORBIDDEN
+    };
+    refusal(status, shared.refusal(), &denied.text())
 }
 
 /// The link that this poll continues, or a new one: a restarted sequence,
@@ -86,13 +86,16 @@ pub(super) async fn exchange(
 fn link(
     hub: &Hub,
     uid: InstanceUid,
-    presented: &Presented,
-    verdict: &Verdict,
+    standing: &Standing,
     message: &AgentToServer,
 ) -> Result<(crate::hub::SharedAgent, LinkId), Denied> {
     let now = hub.clock.now();
-    let shared = hub.roster.find(uid, verdict, now).ok_or(Denied::Full)?;
+    let (presented, verdict) = (&standing.presented, standing.verdict.for_uid(uid));
+    let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
     let agent = shared.lock();
+    if let Some(why) = revoked(hub, &agent, presented, &verdict) {
+        return Err(Denied::Revoked(why));
+    }
     let described = message.agent_description.is_some();
     let polls = |transport| transport == Transport::Http;
     let same = agent.links().iter().find(|l| {
@@ -111,7 +114,7 @@ fn link(
         .map(|l| l.id)
         .collect();
     drop(agent);
-    let (shared, id) = attach(hub, uid, Transport::Http, presented, verdict)?;
+    let (shared, id) = attach(hub, uid, Transport::Http, standing)?;
     // The new one first: an agent that changes links was never gone.
     for old in old {
         let mut agent = shared.lock();

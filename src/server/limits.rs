@@ -16,6 +16,9 @@ pub struct Limits {
     pub handshakes: usize,
     /// Agents that are remembered.
     pub agents: usize,
+    /// Instance UIDs that are bound to one identity, where its credentials say
+    /// nothing of it (`maxAgents` of a token Secret).
+    pub agents_per_identity: usize,
     /// Largest message or body, in bytes, after decompression.
     pub message_bytes: usize,
     /// Messages larger than 16 KiB, after decompression, that are decoded and
@@ -43,6 +46,7 @@ impl Default for Limits {
             connections: 20_000,
             handshakes: 1024,
             agents: 100_000,
+            agents_per_identity: 20_000,
             // The specification's default is 64 MiB; an agent that reports its
             // configuration and its components stays far below this.
             message_bytes: 1024 * 1024,

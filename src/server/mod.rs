@@ -11,6 +11,7 @@ mod open_files;
 mod room;
 mod seldom;
 mod shared;
+mod standing;
 mod subscriptions;
 mod tls;
 mod ws;

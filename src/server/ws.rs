@@ -10,10 +10,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use opamp_operator_core::{
-    fleet::Step,
-    identity::{Presented, Verdict},
-};
+use opamp_operator_core::{fleet::Step, identity::Revoked};
 use opamp_wire::{InstanceUid, Reply, ServerCapabilities, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -21,6 +18,7 @@ use super::{
     exchange::{Attached, Denied, bad_request, exchange, refresh, unavailable},
     room::Connection,
     shared::Shared,
+    standing::Standing,
     subscriptions::Subscriptions,
 };
 
@@ -34,8 +32,7 @@ pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    presented: Presented,
-    verdict: Verdict,
+    standing: Standing,
 ) -> Response {
     let limit = shared.limits.message_bytes;
     let tracked = shared.tasks.token();
@@ -48,8 +45,7 @@ pub(super) fn upgrade(
         .on_upgrade(move |socket| async move {
             let mut session = Session {
                 socket,
-                presented,
-                verdict,
+                standing,
                 attached: None,
                 assigned: None,
                 timer: None,
@@ -72,8 +68,7 @@ const GOING_AWAY: Close = Some((close_code::AWAY, "the server is going away"));
 
 struct Session {
     socket: WebSocket,
-    presented: Presented,
-    verdict: Verdict,
+    standing: Standing,
     attached: Option<(Attached, Subscriptions)>,
     /// The instance UID that we gave to this agent on this link.
     assigned: Option<InstanceUid>,
@@ -100,6 +95,7 @@ enum Hearing {
 enum Event {
     Message(Option<Result<Message, axum::Error>>),
     Changed,
+    Judgement,
     Timer,
     Idle,
     Closing,
@@ -112,6 +108,10 @@ impl Session {
         while self.attached.is_none() {
             let message = tokio::select! {
                 () = self.shared.closing.cancelled() => return GOING_AWAY,
+                () = self.standing.changed() => match self.judge() {
+                    Some(why) => return self.revoked(&why),
+                    None => continue,
+                },
                 message = timeout_at(first, self.socket.recv()) => message,
             };
             let Ok(message) = message else {
@@ -131,6 +131,14 @@ impl Session {
                     pinged = false;
                     idle = Instant::now() + self.shared.limits.idle();
                     if let Some(end) = self.message(message).await {
+                        return end;
+                    }
+                }
+                Event::Judgement => {
+                    if let Some(why) = self.judge() {
+                        return self.revoked(&why);
+                    }
+                    if let Some(end) = self.refresh().await {
                         return end;
                     }
                 }
@@ -165,6 +173,7 @@ impl Session {
             () = self.shared.closing.cancelled() => Event::Closing,
             message = self.socket.recv() => Event::Message(message),
             () = changed => Event::Changed,
+            () = self.standing.changed() => Event::Judgement,
             () = sleep_until(timer.unwrap_or(idle)), if timer.is_some() => Event::Timer,
             () = sleep_until(idle) => Event::Idle,
         }
@@ -226,7 +235,11 @@ impl Session {
             return refused("nobody is attached".into());
         };
         let (hub, id) = (&self.shared.hub, attached.id);
-        let (mut reply, step) = exchange(hub, &attached.agent, id, subscriptions, &message);
+        let heard = exchange(hub, &attached.agent, id, subscriptions, &message);
+        let (mut reply, step) = match heard {
+            Ok(heard) => heard,
+            Err(denied) => return Outcome::Denied(uid, denied),
+        };
         if message.flags & REQUEST_INSTANCE_UID != 0 {
             let new = InstanceUid::from(*uuid::Uuid::now_v7().as_bytes());
             self.assigned = Some(new);
@@ -253,7 +266,7 @@ impl Session {
         self.attached = None;
         self.assigned = None;
         let hub = &self.shared.hub;
-        let attached = Attached::websocket(hub, uid, &self.presented, &self.verdict)?;
+        let attached = Attached::websocket(hub, uid, &self.standing)?;
         let subscriptions = Subscriptions::new(&hub.book, attached.agent.lock().namespace());
         self.attached = Some((attached, subscriptions));
         Ok(())
@@ -270,14 +283,32 @@ impl Session {
         self.reply(&reply).await
     }
 
+    /// Judges again what the session rests on.
+    fn judge(&mut self) -> Option<Revoked> {
+        let attached = self.attached.as_ref();
+        let speaks_for = attached.map(|(attached, _)| (&*attached.agent, attached.id));
+        self.standing.judge(&self.shared.hub, speaks_for)
+    }
+
+    /// Nothing is said any more to whoever shows what is revoked; when it comes
+    /// back it is refused before the upgrade, so that it backs off.
+    fn revoked(&self, why: &Revoked) -> Close {
+        let attached = self.attached.as_ref();
+        let uid = attached.map(|(attached, _)| attached.agent.lock().uid().to_string());
+        tracing::warn!(agent = uid, %why, "session ended: revoked");
+        Some((close_code::POLICY, "these credentials are revoked"))
+    }
+
     async fn denied(&mut self, uid: InstanceUid, denied: Denied) -> Close {
         let wait = self.shared.refusal();
-        let (reply, code) = match denied {
-            Denied::Foreign => (bad_request(uid, denied.text()), close_code::POLICY),
-            Denied::Full => (unavailable(uid, denied.text(), wait), close_code::AGAIN),
+        let text = denied.text();
+        let (reply, code) = if denied.is_for_now() {
+            (unavailable(uid, &text, wait), close_code::AGAIN)
+        } else {
+            (bad_request(uid, text), close_code::POLICY)
         };
-        tracing::info!(agent = %uid, why = denied.text(), "agent denied");
-        self.refuse(&reply, wait, Hearing::Open, (code, denied.text()))
+        tracing::info!(agent = %uid, why = %denied, "agent denied");
+        self.refuse(&reply, wait, Hearing::Open, (code, "this agent is denied"))
             .await
     }
 

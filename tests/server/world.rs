@@ -1,7 +1,6 @@
 //! A server on loopback TLS, and agents of it.
 
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -9,12 +8,12 @@ use std::{
 
 use futures::{SinkExt as _, StreamExt as _};
 use opamp_operator::{
-    hub::Hub,
+    hub::{Hub, Reviews, Roster},
     server::{Limits, Server},
 };
 use opamp_operator_core::{
     fleet::LinkId,
-    identity::{Authenticator, Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
+    identity::{Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
 };
 use opamp_wire::{
     InstanceUid, decode_frame, encode_frame,
@@ -25,7 +24,7 @@ use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -65,7 +64,11 @@ impl World {
             .unwrap();
         let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let signer = provider.key_provider.load_private_key(der).unwrap();
-        let hub = Arc::new(Hub::new(AGENTS.into(), Duration::ZERO));
+        let hub = Arc::new(Hub::new(
+            Roster::new(AGENTS.into(), AGENTS.into()),
+            Duration::ZERO,
+            Reviews::new(mpsc::channel(1).0, Duration::from_secs(3600)),
+        ));
         let serving = CertifiedKey::new(vec![certificate.der().clone()], signer);
         hub.serving.send_replace(Some(Arc::new(serving)));
         let closing = CancellationToken::new();
@@ -107,13 +110,15 @@ impl World {
     }
 
     pub(crate) fn trust(&self) {
-        let token = |name: &str, token: &str| Authenticator::Token {
-            name: name.into(),
-            namespace: "default".into(),
-            secret: name.into(),
-            tokens: BTreeSet::from([Fingerprint::of_authorization(
-                format!("Bearer {token}").as_bytes(),
-            )]),
+        let token = |name: &str, token: &str| {
+            Authenticator::token(
+                name,
+                "default",
+                name,
+                [Fingerprint::of_authorization(
+                    format!("Bearer {token}").as_bytes(),
+                )],
+            )
         };
         let tokens = vec![token("bootstrap", TOKEN), token("other", OTHER)];
         let keys = KeyRing::new(vec![[1; 32]]).unwrap();
@@ -283,7 +288,7 @@ pub(crate) fn links(world: &World, uid: u8) -> Vec<LinkId> {
     let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
     let now = world.hub.clock.now();
     let trust = world.hub.trust.borrow().clone().unwrap();
-    let Proof::Proved(verdict) = trust.verify(&presented, now) else {
+    let Proof::Proved(verdict) = trust.verify(&presented, &Bearer::Nobody, now) else {
         panic!("nobody");
     };
     let uid = InstanceUid::from_bytes([uid; 16]);

@@ -15,7 +15,7 @@ use crate::{
     Now,
     catalog::{Candidates, Choice, Chooser, choose},
     earliest,
-    identity::{Admission, Fingerprint, Marker, Recognition, Rights, admit},
+    identity::{Admission, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
     offer::WireHash,
 };
 
@@ -44,6 +44,7 @@ pub struct Agent {
     pub(super) uid: InstanceUid,
     namespace: String,
     binding: Option<Identity>,
+    bound_at: Option<Timestamp>,
     pub(super) capabilities: AgentCapabilities,
     pub(super) attributes: Option<Attributes>,
     pub(super) links: Vec<Link>,
@@ -75,6 +76,7 @@ impl Agent {
             uid,
             namespace: namespace.to_owned(),
             binding: None,
+            bound_at: None,
             capabilities: AgentCapabilities::default(),
             attributes: None,
             links: Vec::new(),
@@ -118,6 +120,7 @@ impl Agent {
         Self {
             deadline: left.then(|| now.uptime + latch::SWITCH_DEADLINE),
             binding: record.binding,
+            bound_at: record.bound_at,
             attributes: record.attributes,
             profile: record.profile,
             offered: record.offered,
@@ -183,25 +186,28 @@ impl Agent {
         self.offered.contains(revision) || self.restored.as_ref().is_some_and(lacks)
     }
 
+    /// The identity that owns the instance UID.
+    #[must_use]
+    pub fn binding(&self) -> Option<&Identity> {
+        self.binding.as_ref()
+    }
+
+    /// Whom a selector may ask for: what the link proves, or, if it proves only
+    /// what it was offered, whom the instance UID belongs to. The latter never
+    /// gives a right (see [`Rights`]).
+    pub(super) fn identity<'a>(&'a self, link: &'a Link) -> Option<&'a Identity> {
+        link.verdict.primary.as_ref().or(self.binding.as_ref())
+    }
+
     /// A connection wants to speak for this agent. Refused if the UID is
     /// somebody else's.
     pub fn attach(&mut self, mut link: Link, now: Now) -> Option<Step> {
-        let held = |revision: &Recognition| self.may_hold(revision);
-        let offered = |revision: &Recognition| self.offered.contains(revision);
-        let verdict = &link.verdict;
-        link.rights = match admit(self.binding.as_ref(), held, offered, verdict) {
-            Admission::Refused => return None,
-            Admission::Bind(identity) => {
-                self.binding = Some(identity);
-                Rights::Everything
-            }
-            Admission::Owner | Admission::Ownerless => Rights::Everything,
-            Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
-            Admission::Expired => {
-                let its_own = verdict.expired.iter().filter(|r| offered(r));
-                Rights::Expired(profiles(its_own))
-            }
-        };
+        let (rights, binds) = self.admit(&link.verdict)?;
+        if let Some(identity) = binds {
+            self.binding = Some(identity);
+            self.bound_at = Some(now.wall);
+        }
+        link.rights = rights;
         let transport = link.transport;
         self.last_contact = now.wall;
         self.deadline = None;
@@ -210,6 +216,45 @@ impl Agent {
         let mut step = Step::default();
         step.transitions.push(Transition::Connected(transport));
         Some(step)
+    }
+
+    /// Trust changed, and nothing that the link shows is revoked: what it may be
+    /// given from now on. What it proved before it keeps where it would prove
+    /// nothing anew: retiring is not revoking, and nobody is cut off because a
+    /// credential ended while it was in use.
+    pub fn judge_again(&mut self, id: LinkId, verdict: Verdict) {
+        let Some((rights, _)) = self.admit(&verdict) else {
+            return;
+        };
+        if let Some(link) = self.links.iter_mut().find(|link| link.id == id)
+            && rights.strength() >= link.rights.strength()
+        {
+            link.rights = rights;
+            link.verdict = verdict;
+        }
+    }
+
+    /// What a link with this verdict may be given, and whom it binds the UID to.
+    fn admit(&self, verdict: &Verdict) -> Option<(Rights, Option<Identity>)> {
+        let held = |revision: &Recognition| self.may_hold(revision);
+        let offered = |revision: &Recognition| self.offered.contains(revision);
+        let past = Past {
+            binding: self.binding.as_ref(),
+            bound_at: self.bound_at,
+            proved_at: self.proved.as_ref().map(|proved| proved.at),
+        };
+        let rights = match admit(past, held, offered, verdict) {
+            Admission::Refused => return None,
+            Admission::Bind(identity) => return Some((Rights::Everything, Some(identity))),
+            Admission::Owner | Admission::Ownerless | Admission::Retired => Rights::Everything,
+            Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
+            Admission::Expired => {
+                let its_own = verdict.expired.iter().filter(|r| offered(r));
+                Rights::Expired(profiles(its_own))
+            }
+            Admission::Anonymous => Rights::Nothing,
+        };
+        Some((rights, None))
     }
 
     /// The profile that applies, as seen from a link.
@@ -226,6 +271,7 @@ impl Agent {
         let uid = self.uid.to_string();
         let chooser = Chooser {
             uid: &uid,
+            identity: self.identity(link),
             attributes: self.attributes.as_ref(),
             rights: &link.rights,
         };
@@ -334,6 +380,7 @@ impl Agent {
             uid: self.uid,
             namespace: self.namespace.clone(),
             binding: self.binding.clone(),
+            bound_at: self.bound_at,
             attributes: self.attributes.clone(),
             profile: self.profile.clone(),
             connected: newest.map(|link| link.transport),

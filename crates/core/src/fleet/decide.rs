@@ -72,7 +72,7 @@ impl Agent {
         if link.shared {
             return silent(Silence::Shared);
         }
-        let open = target.revision_for(self.uid, self.attributes.as_ref());
+        let open = target.revision_for(self.uid, self.identity(link), self.attributes.as_ref());
         let current = |r: &&Arc<Revision>| r.number() == target.current.number();
         // With a certificate that ended an agent comes for the newest, or waits.
         let lenient = !matches!(link.rights, Rights::Expired(_));

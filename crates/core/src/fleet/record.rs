@@ -35,6 +35,8 @@ pub struct AgentRecord {
     pub namespace: String,
     /// The identity that owns the UID.
     pub binding: Option<Identity>,
+    /// Since when.
+    pub bound_at: Option<Timestamp>,
     /// What it said of itself.
     pub attributes: Option<Attributes>,
     /// The profile that applies.
