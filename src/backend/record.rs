@@ -94,6 +94,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         interval: DEFAULT_INTERVAL,
         capable: false,
         receives: false,
+        cannot_return: false,
         exhausted: false,
         state: match state {
             SettingsState::Applied if proved.is_none() => SettingsState::Pending,
@@ -145,6 +146,7 @@ mod tests {
             interval: DEFAULT_INTERVAL,
             capable: true,
             receives: true,
+            cannot_return: false,
             exhausted: false,
             state: SettingsState::Applied,
             proved: Some(Proved {

@@ -292,6 +292,12 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::HeldBack(why) => {
             tracing::warn!(agent = %uid, namespace, profile, ?why, "offer held back");
         }
+        Transition::CannotReturn => {
+            tracing::warn!(agent = %uid, namespace, profile, "agent is connected by credentials that would not be admitted again");
+        }
+        Transition::Cloned => {
+            tracing::warn!(agent = %uid, namespace, "two agents use this instance UID; one is told to take another");
+        }
         Transition::AwaitingProof => {
             tracing::warn!(agent = %uid, namespace, profile, "agent must prove who it is before it is offered settings");
         }

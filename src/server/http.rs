@@ -63,7 +63,13 @@ pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Stand
                 hub.roster.note(&agent, &step.transitions);
             }
             match heard {
-                Ok((reply, _)) => respond(&reply.to_body(), gzips),
+                Ok((mut reply, step)) => {
+                    if step.rename {
+                        let new = uuid::Uuid::now_v7();
+                        reply.new_instance_uid = Some(InstanceUid::from(*new.as_bytes()));
+                    }
+                    respond(&reply.to_body(), gzips)
+                }
                 Err(denied) => deny(shared, uid, &denied),
             }
         }

@@ -4,6 +4,7 @@
 mod authenticate;
 mod budget;
 mod exchange;
+mod gateway;
 mod http;
 mod limits;
 mod listen;

@@ -77,7 +77,14 @@ impl Standing {
                     agent.judge_again(id, verdict);
                 }
             }
-            Proof::Refused | Proof::NotYet => {}
+            Proof::Refused => {
+                if let Some((agent, id)) = speaks_for {
+                    let mut agent = agent.lock();
+                    let transition = agent.cannot_return(id);
+                    hub.roster.note(&agent, transition.as_slice());
+                }
+            }
+            Proof::NotYet => {}
         }
         let (agent, _) = speaks_for?;
         revoked(hub, &agent.lock(), &self.presented, &self.verdict)

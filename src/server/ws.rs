@@ -10,12 +10,13 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use opamp_operator_core::{fleet::Step, identity::Revoked};
-use opamp_wire::{InstanceUid, Reply, ServerCapabilities, decode_frame, proto::AgentToServer};
+use opamp_operator_core::identity::Revoked;
+use opamp_wire::{InstanceUid, Reply, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
     exchange::{Attached, Denied, bad_request, exchange, refresh, unavailable},
+    gateway::Gateway,
     room::Connection,
     shared::Shared,
     standing::Standing,
@@ -47,6 +48,7 @@ pub(super) fn upgrade(
                 socket,
                 standing,
                 attached: None,
+                gateway: Gateway::default(),
                 assigned: None,
                 timer: None,
                 shared,
@@ -70,6 +72,7 @@ struct Session {
     socket: WebSocket,
     standing: Standing,
     attached: Option<(Attached, Subscriptions)>,
+    gateway: Gateway,
     /// The instance UID that we gave to this agent on this link.
     assigned: Option<InstanceUid>,
     timer: Option<Duration>,
@@ -229,7 +232,13 @@ impl Session {
                 return Outcome::Denied(uid, denied);
             }
         } else if current != Some(uid) {
-            return Outcome::Answer(self.gateway(uid), None);
+            if let Some((attached, _)) = &self.attached {
+                attached.agent.lock().mark_shared(attached.id);
+            }
+            let reply = self
+                .gateway
+                .hear(&self.shared, &self.standing, uid, &message);
+            return Outcome::Answer(reply, None);
         }
         let Some((attached, subscriptions)) = &mut self.attached else {
             return refused("nobody is attached".into());
@@ -240,26 +249,14 @@ impl Session {
             Ok(heard) => heard,
             Err(denied) => return Outcome::Denied(uid, denied),
         };
-        if message.flags & REQUEST_INSTANCE_UID != 0 {
-            let new = InstanceUid::from(*uuid::Uuid::now_v7().as_bytes());
+        if step.rename || message.flags & REQUEST_INSTANCE_UID != 0 {
+            let new = new_uid();
             self.assigned = Some(new);
             reply.new_instance_uid = Some(new);
         }
         self.timer = step.until;
         let leaves = message.agent_disconnect.is_some();
         Outcome::Answer(reply, leaves.then_some(GOOD_BYE))
-    }
-
-    /// A second instance on one connection: a gateway. It is answered; nobody
-    /// on this connection is offered anything, since what the connection shows
-    /// is the gateway's (agents.md section 4).
-    fn gateway(&self, uid: InstanceUid) -> Reply {
-        if let Some((attached, _)) = &self.attached {
-            attached.agent.lock().mark_shared(attached.id);
-        }
-        let mut reply = Reply::new(uid);
-        reply.capabilities = Some(ServerCapabilities::OURS);
-        reply
     }
 
     fn attach(&mut self, uid: InstanceUid) -> Result<(), Denied> {
@@ -276,10 +273,16 @@ impl Session {
         let (attached, subscriptions) = self.attached.as_mut()?;
         let uid = attached.agent.lock().uid();
         let hub = &self.shared.hub;
-        let Step { push, until, .. } = refresh(hub, &attached.agent, attached.id, subscriptions);
-        self.timer = until;
+        let step = refresh(hub, &attached.agent, attached.id, subscriptions);
+        self.timer = step.until;
         let mut reply = Reply::new(uid);
-        reply.offer = Some(push?);
+        if step.rename {
+            let new = new_uid();
+            self.assigned = Some(new);
+            reply.new_instance_uid = Some(new);
+        } else {
+            reply.offer = Some(step.push?);
+        }
         self.reply(&reply).await
     }
 
@@ -364,6 +367,7 @@ impl Session {
     /// peer's answer, both bounded. An agent's Close is answered at once (C04).
     async fn close(&mut self, close: Close) {
         self.attached = None;
+        self.gateway.clear();
         let frame = close.map(|(code, reason)| CloseFrame {
             code,
             reason: reason.into(),
@@ -374,6 +378,11 @@ impl Session {
         let drain = async { while let Some(Ok(_)) = self.socket.recv().await {} };
         let _ = timeout(Duration::from_secs(5), drain).await;
     }
+}
+
+/// As the specification asks for: UUID version 7.
+fn new_uid() -> InstanceUid {
+    InstanceUid::from(*uuid::Uuid::now_v7().as_bytes())
 }
 
 /// Too big is 1009 (T05); anything else is a protocol error.

@@ -231,7 +231,15 @@ impl Agent {
         {
             link.rights = rights;
             link.verdict = verdict;
+            link.returns = true;
         }
+    }
+
+    /// What a link shows would not be admitted again. It stays: whoever is cut
+    /// off then is lost (law 8).
+    pub fn cannot_return(&mut self, id: LinkId) -> Option<Transition> {
+        let link = self.links.iter_mut().find(|link| link.id == id)?;
+        std::mem::replace(&mut link.returns, false).then_some(Transition::CannotReturn)
     }
 
     /// What a link with this verdict may be given, and whom it binds the UID to.
@@ -331,6 +339,11 @@ impl Agent {
     /// agent that switches. `until` is when to call it again.
     pub fn tick(&mut self, now: Now) -> Step {
         let mut step = Step::default();
+        let speaker = self.newest_link();
+        let ended = speaker.and_then(|link| Some((link.id, link.verdict.lasts?)));
+        if let Some((id, _)) = ended.filter(|(_, end)| *end <= now.wall) {
+            step.transitions.extend(self.cannot_return(id));
+        }
         let polled = self.links.iter().filter(|l| l.transport == Transport::Http);
         let ends = polled.map(|link| (link.id, self.polls.silent_at(link.last_message)));
         let (silent, alive): (Vec<_>, Vec<_>) = ends.partition(|(_, end)| *end <= now.uptime);
@@ -347,10 +360,28 @@ impl Agent {
         step
     }
 
-    /// The link that gets the offers: the newest.
+    /// The link that speaks for the agent and gets the offers: the newest, but
+    /// weaker proof never displaces stronger.
     #[must_use]
     pub fn newest_link(&self) -> Option<&Link> {
-        self.links.last()
+        self.links.iter().reduce(|older, newer| {
+            let as_strong = newer.rights.strength() >= older.rights.strength();
+            if as_strong || self.follows(newer, older) {
+                newer
+            } else {
+                older
+            }
+        })
+    }
+
+    /// Does the newer link show what was offered on the older one? Then it is
+    /// that agent, come back with what it was given.
+    fn follows(&self, newer: &Link, older: &Link) -> bool {
+        self.flight.as_ref().is_some_and(|flight| {
+            let shows = newer.presented.marker == Some(flight.marker)
+                || newer.verdict.recognised.contains(&flight.revision);
+            flight.link == older.id && shows
+        })
     }
 
     /// A link by its number.
@@ -386,6 +417,7 @@ impl Agent {
             connected: newest.map(|link| link.transport),
             interval: self.polls.interval(),
             capable: self.capable(),
+            cannot_return: newest.is_some_and(|link| !link.returns),
             exhausted: self.held_back == Some(Silence::BucketEmpty),
             receives: newest.is_some_and(|link| !link.shared && link.greeted())
                 && self.state != SettingsState::AwaitingProof,

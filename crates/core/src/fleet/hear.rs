@@ -78,6 +78,7 @@ impl Agent {
             }
             self.attributes = Some(known);
         }
+        self.hear_place(id, message);
         if was_capable != self.capable() {
             transitions.push(Transition::Capable(self.capable()));
         }
@@ -131,6 +132,24 @@ impl Agent {
         self.enter(SettingsState::Failed, now);
         Some(Transition::Failed(clean(&status.error_message)))
     }
+}
+
+/// What a message claims of these attributes; none if it describes nothing.
+pub(super) fn claims(
+    message: &AgentToServer,
+    keys: &[&'static str],
+) -> Option<std::collections::BTreeMap<&'static str, String>> {
+    let description = message.agent_description.as_ref()?;
+    let lists = [
+        &description.non_identifying_attributes,
+        &description.identifying_attributes,
+    ];
+    let claim = |pair: &KeyValue| {
+        let key = keys.iter().find(|key| **key == pair.key)?;
+        let value = scalar(pair.value.as_ref()?)?;
+        (value.len() <= MAX_ATTRIBUTE_BYTES).then_some((*key, value))
+    };
+    Some(lists.into_iter().flatten().filter_map(claim).collect())
 }
 
 /// Attributes as text, bounded; values that are not scalars are left out, since

@@ -55,6 +55,16 @@ pub struct Link {
     pub rights: Rights,
     /// Several instances share it (a gateway): what it shows is not the agent's.
     pub shared: bool,
+    /// What it shows would be admitted again.
+    pub(super) returns: bool,
+    /// Where its agent says that it runs.
+    pub(super) place: Option<super::clones::Place>,
+    /// The last message came from elsewhere; some did; so did the first again.
+    pub(super) away: bool,
+    pub(super) second_place: bool,
+    pub(super) contested: bool,
+    /// When its agent was told to take another instance UID.
+    pub(super) renamed: Option<Duration>,
     pub(super) attached: Duration,
     pub(super) last_message: Duration,
     heard: Heard,
@@ -83,6 +93,12 @@ impl Link {
             verdict,
             rights: Rights::Recognised(Vec::new()),
             shared: false,
+            returns: true,
+            place: None,
+            away: false,
+            second_place: false,
+            contested: false,
+            renamed: None,
             attached,
             last_message: attached,
             heard: Heard::default(),

@@ -49,6 +49,8 @@ pub struct AgentRecord {
     pub capable: bool,
     /// It shows what lets it receive.
     pub receives: bool,
+    /// It is connected by what would not be admitted again; not stored.
+    pub cannot_return: bool,
     /// It was offered settings too often, whatever these were (law 5).
     pub exhausted: bool,
     /// Where it is.
@@ -101,6 +103,10 @@ pub enum Transition {
     Failed(String),
     /// Law 5 keeps an offer back.
     HeldBack(Silence),
+    /// It would not be admitted again with what it showed.
+    CannotReturn,
+    /// Another instance uses its instance UID, and is told to take another.
+    Cloned,
     /// It needs a primary proof.
     AwaitingProof,
 }

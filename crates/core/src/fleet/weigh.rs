@@ -11,7 +11,7 @@ impl Agent {
     /// back the same settings for ever.
     pub(super) fn weigh(&mut self, id: LinkId, target: Option<&Target>, now: Now, step: &mut Step) {
         let Some(target) = target else { return };
-        let Some(link) = self.links.last().filter(|link| link.id == id) else {
+        let Some(link) = self.newest_link().filter(|link| link.id == id) else {
             return;
         };
         let link_marker = link.presented.marker;

@@ -37,6 +37,8 @@ pub struct Verdict {
     pub primary_was_offered: bool,
     /// What binds the holders of the primary identity.
     pub terms: Terms,
+    /// When the token ends that proves it.
+    pub primary_ends: Option<Timestamp>,
     /// Who vouches for the primary identity, if somebody else does.
     pub vouched: Option<Arc<Vouched>>,
     /// Proved by what the ledger says we offered.
@@ -49,6 +51,8 @@ pub struct Verdict {
     pub anonymous: Option<String>,
     /// When the answer may change by time alone.
     pub until: Option<Timestamp>,
+    /// Until when what was shown will be admitted again; none for no known end.
+    pub lasts: Option<Timestamp>,
 }
 
 impl Verdict {
@@ -235,6 +239,7 @@ impl Trust {
                         self.was_offered(proved.identity.method, presented);
                     verdict.primary = Some(proved.identity);
                     verdict.until = earliest(verdict.until, proved.until);
+                    verdict.primary_ends = proved.until;
                     verdict.terms = proved.terms;
                     verdict.vouched = proved.vouched;
                     break;
@@ -261,6 +266,7 @@ impl Trust {
         if self.sources.deny.is_none() {
             return Proof::NotYet;
         }
+        verdict.lasts = self.lasts(presented, &verdict);
         Proof::Proved(verdict)
     }
 
@@ -359,6 +365,37 @@ impl Trust {
             .iter()
             .find_map(|one| one.judge_retired(presented, &self.keys, now));
         judged.filter(|(_, left)| *left + self.sources.retirement > now.wall)
+    }
+
+    /// The last of the ends of all that admits; none if one of them has none.
+    fn lasts(&self, presented: &Presented, verdict: &Verdict) -> Option<Timestamp> {
+        let mut last: Option<Timestamp> = None;
+        let mut add = |end: Option<Timestamp>| {
+            last = last.max(end);
+            end.is_none()
+        };
+        let by_certificate =
+            |identity: &Identity| identity.method == IdentityMethod::ClientCertificate;
+        let endless = match &verdict.primary {
+            Some(identity) if by_certificate(identity) => add(presented.not_after()),
+            Some(_) => add(verdict.primary_ends),
+            None => false,
+        };
+        let leaf = presented.leaf.iter().any(|leaf| {
+            let mut digests = leaf.leaf_candidates(&self.keys);
+            digests.any(|digest| self.by_leaf.contains_key(&digest))
+        });
+        let by_leaf = leaf && add(presented.not_after().map(|end| end + EXPIRED_GRACE));
+        let token = presented.authorization.iter().any(|shown| {
+            let mut digests = shown.authorization_candidates(&self.keys);
+            digests.any(|digest| self.by_authorization.contains_key(&digest))
+        });
+        let left = verdict.retired.as_ref().map(|(_, left)| *left);
+        let retired = left.is_some_and(|left| add(Some(left + self.sources.retirement)));
+        if endless || by_leaf || token || retired || verdict.anonymous.is_some() {
+            return None;
+        }
+        last
     }
 
     /// Which revisions of `profile` show this marker: the highest number.
