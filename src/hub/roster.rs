@@ -88,15 +88,17 @@ impl Roster {
         let mut agents = self.agents.lock();
         let total = agents.len();
         let known = agents.get(&uid).map(Vec::as_slice).unwrap_or_default();
-        let at_home = known
-            .iter()
-            .find(|agent| Some(agent.lock().namespace()) == primary);
+        let at = |namespace: Option<&str>| {
+            known
+                .iter()
+                .find(|agent| Some(agent.lock().namespace()) == namespace)
+        };
         let offered = || {
             known
                 .iter()
                 .find(|agent| agent.lock().was_offered(verdict.shown()))
         };
-        if let Some(agent) = at_home.or_else(offered) {
+        if let Some(agent) = at(primary).or_else(offered) {
             return Some(Arc::clone(agent));
         }
         let recognised = verdict
@@ -105,6 +107,9 @@ impl Roster {
             .map(|r| r.profile.namespace.as_str());
         let stranger = verdict.anonymous.as_deref();
         let namespace = primary.or(recognised).or(stranger)?;
+        if let Some(agent) = at(Some(namespace)) {
+            return Some(Arc::clone(agent));
+        }
         if total >= self.max_agents {
             let forgotten = make_room(&mut agents, &self.seats);
             if forgotten.is_empty() {

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use opamp_operator_core::{
     catalog::{Choice, Target},
     fleet::{Agent, Link, LinkId, Step, Transport, Wish},
-    identity::Revoked,
+    identity::{Revoked, Verdict},
 };
 use opamp_wire::{ErrorKind, InstanceUid, Reply, ReplyError, proto::AgentToServer};
 use parking_lot::Mutex;
@@ -95,6 +95,15 @@ impl Drop for Attached {
     }
 }
 
+/// What a connection proves for one instance UID.
+pub(super) fn verdict_for(standing: &Standing, uid: InstanceUid) -> Result<Verdict, Denied> {
+    let verdict = standing.verdict.for_uid(uid);
+    if verdict.proves_nothing() && !standing.verdict.proves_nothing() {
+        return Err(Denied::NotAllowed);
+    }
+    Ok(verdict)
+}
+
 /// Adds a link to the agent it speaks for.
 pub(super) fn attach(
     hub: &Hub,
@@ -103,10 +112,7 @@ pub(super) fn attach(
     standing: &Standing,
 ) -> Result<(Arc<Mutex<Agent>>, LinkId), Denied> {
     let now = hub.clock.now();
-    let (presented, verdict) = (&standing.presented, standing.verdict.for_uid(uid));
-    if verdict.proves_nothing() && !standing.verdict.proves_nothing() {
-        return Err(Denied::NotAllowed);
-    }
+    let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
     let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
     let id = hub.roster.link_id();
     let mut agent = shared.lock();

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
-    exchange::{Denied, attach, bad_request, exchange as answer},
+    exchange::{Denied, attach, bad_request, exchange as answer, verdict_for},
     shared::Shared,
     standing::{Standing, revoked},
     subscriptions::Subscriptions,
@@ -96,7 +96,7 @@ fn link(
     message: &AgentToServer,
 ) -> Result<(crate::hub::SharedAgent, LinkId), Denied> {
     let now = hub.clock.now();
-    let (presented, verdict) = (&standing.presented, standing.verdict.for_uid(uid));
+    let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
     let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
     let agent = shared.lock();
     if let Some(why) = revoked(hub, &agent, presented, &verdict) {

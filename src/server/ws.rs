@@ -10,7 +10,6 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use opamp_operator_core::identity::Revoked;
 use opamp_wire::{InstanceUid, Reply, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -68,6 +67,10 @@ const GOOD_BYE: Close = Some((close_code::NORMAL, ""));
 /// The server ends.
 const GOING_AWAY: Close = Some((close_code::AWAY, "the server is going away"));
 
+/// Nothing more is said to whoever shows what is revoked. When it comes back it
+/// is refused before the upgrade, and backs off.
+const REVOKED: Close = Some((close_code::POLICY, "these credentials are revoked"));
+
 struct Session {
     socket: WebSocket,
     standing: Standing,
@@ -112,7 +115,7 @@ impl Session {
             let message = tokio::select! {
                 () = self.shared.closing.cancelled() => return GOING_AWAY,
                 () = self.standing.changed() => match self.judge() {
-                    Some(why) => return self.revoked(&why),
+                    Some(end) => return end,
                     None => continue,
                 },
                 message = timeout_at(first, self.socket.recv()) => message,
@@ -138,8 +141,8 @@ impl Session {
                     }
                 }
                 Event::Judgement => {
-                    if let Some(why) = self.judge() {
-                        return self.revoked(&why);
+                    if let Some(end) = self.judge() {
+                        return end;
                     }
                     if let Some(end) = self.refresh().await {
                         return end;
@@ -286,20 +289,14 @@ impl Session {
         self.reply(&reply).await
     }
 
-    /// Judges again what the session rests on.
-    fn judge(&mut self) -> Option<Revoked> {
+    /// Judges again what the session rests on; some end if it is revoked.
+    fn judge(&mut self) -> Option<Close> {
         let attached = self.attached.as_ref();
         let speaks_for = attached.map(|(attached, _)| (&*attached.agent, attached.id));
-        self.standing.judge(&self.shared.hub, speaks_for)
-    }
-
-    /// Nothing is said any more to whoever shows what is revoked; when it comes
-    /// back it is refused before the upgrade, so that it backs off.
-    fn revoked(&self, why: &Revoked) -> Close {
-        let attached = self.attached.as_ref();
+        let why = self.standing.judge(&self.shared.hub, speaks_for)?;
         let uid = attached.map(|(attached, _)| attached.agent.lock().uid().to_string());
         tracing::warn!(agent = uid, %why, "session ended: revoked");
-        Some((close_code::POLICY, "these credentials are revoked"))
+        Some(REVOKED)
     }
 
     async fn denied(&mut self, uid: InstanceUid, denied: Denied) -> Close {

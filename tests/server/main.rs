@@ -11,6 +11,7 @@
 mod connections;
 mod denied;
 mod h2;
+mod identity;
 mod large;
 mod offers;
 mod protocol;

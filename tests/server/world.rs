@@ -8,12 +8,15 @@ use std::{
 
 use futures::{SinkExt as _, StreamExt as _};
 use opamp_operator::{
+    backend::Question,
     hub::{Hub, Reviews, Roster},
     server::{Limits, Server},
 };
 use opamp_operator_core::{
     fleet::LinkId,
-    identity::{Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
+    identity::{
+        Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Sources, Trust,
+    },
 };
 use opamp_wire::{
     InstanceUid, decode_frame, encode_frame,
@@ -50,6 +53,7 @@ pub(crate) struct World {
     pub(crate) hub: Arc<Hub>,
     pub(crate) closing: CancellationToken,
     pub(crate) large_messages: Arc<Semaphore>,
+    asked: mpsc::Receiver<Question>,
 }
 
 pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
@@ -64,10 +68,11 @@ impl World {
             .unwrap();
         let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let signer = provider.key_provider.load_private_key(der).unwrap();
+        let (questions, asked) = mpsc::channel(16);
         let hub = Arc::new(Hub::new(
             Roster::new(AGENTS.into(), AGENTS.into()),
             Duration::ZERO,
-            Reviews::new(mpsc::channel(1).0, Duration::from_secs(3600)),
+            Reviews::new(questions, Duration::from_secs(3600)),
         ));
         let serving = CertifiedKey::new(vec![certificate.der().clone()], signer);
         hub.serving.send_replace(Some(Arc::new(serving)));
@@ -100,6 +105,7 @@ impl World {
             hub,
             closing,
             large_messages,
+            asked,
         }
     }
 
@@ -110,21 +116,23 @@ impl World {
     }
 
     pub(crate) fn trust(&self) {
-        let token = |name: &str, token: &str| {
-            Authenticator::token(
-                name,
-                "default",
-                name,
-                [Fingerprint::of_authorization(
-                    format!("Bearer {token}").as_bytes(),
-                )],
-            )
-        };
-        let tokens = vec![token("bootstrap", TOKEN), token("other", OTHER)];
+        self.judge(Sources {
+            authenticators: tokens(),
+            ..Sources::default()
+        });
+    }
+
+    /// Trusts otherwise from now on, as the controller says it.
+    pub(crate) fn judge(&self, sources: Sources) {
         let keys = KeyRing::new(vec![[1; 32]]).unwrap();
-        self.hub
-            .trust
-            .send_replace(Some(Arc::new(Trust::new(tokens, keys, &Ledger::default()))));
+        let trust = Trust::of(sources, keys, &Ledger::default());
+        self.hub.trust.send_replace(Some(Arc::new(trust)));
+        self.hub.judgement.send_modify(|turn| *turn += 1);
+    }
+
+    /// What the Kubernetes API is asked from now on.
+    pub(crate) fn asked(&mut self) -> mpsc::Receiver<Question> {
+        std::mem::replace(&mut self.asked, mpsc::channel(1).1)
     }
 
     /// A TCP connection from an address of the loopback network.
@@ -240,6 +248,16 @@ impl Drop for World {
     fn drop(&mut self) {
         self.closing.cancel();
     }
+}
+
+/// Those that know `TOKEN` and `OTHER`.
+pub(crate) fn tokens() -> Vec<Authenticator> {
+    let token = |(name, token): (&str, &str)| {
+        let header = format!("Bearer {token}");
+        let known = Fingerprint::of_authorization(header.as_bytes());
+        Authenticator::token(name, "default", name, [known])
+    };
+    [("bootstrap", TOKEN), ("other", OTHER)].map(token).into()
 }
 
 pub(crate) fn hello(uid: u8) -> AgentToServer {

@@ -19,6 +19,18 @@ const WHERE: [&str; 3] = ["host.id", "host.name", "k8s.pod.uid"];
 /// Where an agent runs, as far as it is known.
 pub(super) type Place = BTreeMap<&'static str, String>;
 
+/// Where the messages of a link come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Places {
+    /// One place.
+    One,
+    /// Another than the first ones: perhaps it has a new name.
+    Moved,
+    /// From the first again after another: two agents; whether the last message
+    /// was the other's.
+    Two { other: bool },
+}
+
 /// Where a message says that its agent runs, or whoever vouches for it says.
 pub(super) fn place(link: &Link, message: &AgentToServer) -> Option<Place> {
     let claimed = claims(message, &WHERE)?;
@@ -47,20 +59,21 @@ impl Agent {
             return;
         };
         let first = link.place.get_or_insert_with(|| place.clone());
-        link.away = differ(first, &place);
         if link.transport == Transport::WebSocket {
             *first = place;
-            link.away = false;
-        } else if link.away {
-            link.second_place = true;
-        } else if link.second_place {
-            link.contested = true;
+            return;
         }
+        link.places = match (link.places, differ(first, &place)) {
+            (Places::One | Places::Moved, true) => Places::Moved,
+            (Places::One, false) => Places::One,
+            (Places::Moved, false) => Places::Two { other: false },
+            (Places::Two { .. }, other) => Places::Two { other },
+        };
     }
 
     /// Does another live link say that it runs elsewhere?
     pub(super) fn is_disputed(&self, link: &Link) -> bool {
-        link.contested || self.rivals(link).next().is_some()
+        matches!(link.places, Places::Two { .. }) || self.rivals(link).next().is_some()
     }
 
     fn rivals<'a>(&'a self, link: &'a Link) -> impl Iterator<Item = &'a Link> {
@@ -84,7 +97,7 @@ impl Agent {
             .map(|rival| rival.attached.max(link.attached) + BOTH_LIVE)
             .collect();
         let mut due = rivals.into_iter().min();
-        if link.contested && link.away {
+        if link.places == (Places::Two { other: true }) {
             due = Some(now.uptime);
         }
         let Some(due) = due else { return false };

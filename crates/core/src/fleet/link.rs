@@ -59,10 +59,8 @@ pub struct Link {
     pub(super) returns: bool,
     /// Where its agent says that it runs.
     pub(super) place: Option<super::clones::Place>,
-    /// The last message came from elsewhere; some did; so did the first again.
-    pub(super) away: bool,
-    pub(super) second_place: bool,
-    pub(super) contested: bool,
+    /// Whether its messages come from there.
+    pub(super) places: super::clones::Places,
     /// When its agent was told to take another instance UID.
     pub(super) renamed: Option<Duration>,
     pub(super) attached: Duration,
@@ -95,9 +93,7 @@ impl Link {
             shared: false,
             returns: true,
             place: None,
-            away: false,
-            second_place: false,
-            contested: false,
+            places: super::clones::Places::One,
             renamed: None,
             attached,
             last_message: attached,

@@ -28,6 +28,10 @@ pub struct Proved {
 
 /// One agent, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub struct AgentRecord {
     /// Who.
     pub uid: InstanceUid,

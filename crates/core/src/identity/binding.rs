@@ -223,7 +223,7 @@ mod tests {
         };
         let nobody = |_: &Recognition| false;
         let owner = identity("one");
-        let owned = Past {
+        let bound = Past {
             binding: Some(&owner),
             ..Past::default()
         };
@@ -231,6 +231,6 @@ mod tests {
             admit(Past::default(), nobody, nobody, &stranger),
             Admission::Anonymous
         );
-        assert_eq!(admit(owned, nobody, nobody, &stranger), Admission::Refused);
+        assert_eq!(admit(bound, nobody, nobody, &stranger), Admission::Refused);
     }
 }

@@ -53,7 +53,7 @@ struct Key {
     id: Option<String>,
     algorithm: Option<Algorithm>,
     fingerprint: Fingerprint,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 impl std::fmt::Debug for JwtKeys {
@@ -106,7 +106,7 @@ impl Key {
             id: common.key_id.clone(),
             algorithm,
             fingerprint: Fingerprint::of(jwk.thumbprint(ThumbprintHash::SHA256).ok()?.as_bytes()),
-            key,
+            decoding: key,
         })
     }
 }
@@ -178,13 +178,13 @@ pub fn judge(
             _ => true,
         };
         named
-            && key.key.family() == header.alg.family()
+            && key.decoding.family() == header.alg.family()
             && key
                 .algorithm
                 .is_none_or(|algorithm| algorithm == header.alg)
     };
     let (key, claims) = keys.0.iter().filter(fits).find_map(|key| {
-        let decoded = decode::<Map<String, Value>>(token, &key.key, &validation).ok()?;
+        let decoded = decode::<Map<String, Value>>(token, &key.decoding, &validation).ok()?;
         Some((key, decoded.claims))
     })?;
     let expires = seconds(claims.get("exp"))?;

@@ -80,6 +80,10 @@ impl Verdict {
 
 /// The answer to 'who is this?'.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once for a request and taken apart at once"
+)]
 pub enum Proof {
     /// Somebody we know.
     Proved(Verdict),

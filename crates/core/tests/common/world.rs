@@ -56,7 +56,11 @@ impl Ca {
     }
 
     /// A certificate as `params` say.
-    pub(crate) fn sign(&self, params: CertificateParams, key: &KeyPair) -> CertificateDer<'static> {
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &KeyPair,
+    ) -> CertificateDer<'static> {
         let issuer = Issuer::from_params(&self.params, &self.key);
         params.signed_by(key, &issuer).unwrap().der().clone()
     }

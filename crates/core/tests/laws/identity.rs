@@ -133,7 +133,7 @@ fn certificate(ca: &Ca, names: impl FnOnce(&mut CertificateParams)) -> Presented
     params.not_after = rcgen::date_time_ymd(2031, 1, 1);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
     let key = KeyPair::generate().unwrap();
-    Presented::new(vec![ca.sign(params, &key)], None, None)
+    Presented::new(vec![ca.sign(&params, &key)], None, None)
 }
 
 fn named(ca: &Ca, common_name: &str, uri: Option<&str>) -> Presented {
