@@ -172,6 +172,7 @@ impl Scene {
             first_agent: self.setup.first_agent,
             restart_hold: self.setup.restart_hold,
             authenticators: self.setup.authenticators.clone(),
+            configuration: self.setup.configuration.clone(),
             log: self.setup.log,
         };
         let folder = self.dir.path().join("operator");

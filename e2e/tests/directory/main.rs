@@ -8,6 +8,7 @@ mod broken;
 mod capabilities;
 mod edits;
 mod fleet;
+mod identity;
 mod polling;
 mod restart;
 mod rotation;
