@@ -6,15 +6,22 @@ use opamp_operator_core::{
     catalog::{Choice, Target},
     fleet::{Agent, Link, LinkId, Step, Transport, Wish},
     identity::{Revoked, Verdict},
+    offer::Revision,
 };
-use opamp_wire::{ErrorKind, InstanceUid, Reply, ReplyError, proto::AgentToServer};
+use opamp_wire::{
+    ErrorKind, InstanceUid, Reply, ReplyError, ServerCapabilities, proto::AgentToServer,
+};
 use parking_lot::Mutex;
 
 use super::{
+    shared::Shared,
     standing::{Standing, revoked},
     subscriptions::Subscriptions,
 };
 use crate::hub::Hub;
+
+/// `AgentToServerFlags_RequestInstanceUid`.
+const REQUEST_INSTANCE_UID: u64 = 1;
 
 /// Why a link may not speak for an instance UID.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -128,14 +135,17 @@ pub(super) fn attach(
     Ok((shared, id))
 }
 
-/// Takes in a message and answers it.
+/// Takes in a message and answers it. Whatever a message asks for is answered
+/// here, or by the agent's state machine, for both transports: a certificate
+/// request (R01 to R06) is not, which is what [`ServerCapabilities::OURS`] says.
 pub(super) fn exchange(
-    hub: &Hub,
+    shared: &Shared,
     agent: &Mutex<Agent>,
     id: LinkId,
     subscriptions: &mut Subscriptions,
     message: &AgentToServer,
 ) -> Result<(Reply, Step), Denied> {
+    let hub = &shared.hub;
     let now = hub.clock.now();
     let mut agent = agent.lock();
     if let Some(key) = agent.contradiction(id, message) {
@@ -144,6 +154,7 @@ pub(super) fn exchange(
     let (reply, transitions) = agent.hear(id, message, now);
     hub.roster.note(&agent, &transitions);
     let target = settle(hub, &mut agent, id, subscriptions);
+    let target = target.map(|target| sendable(shared, target));
     let trust = hub.trust.borrow().clone();
     let wish = Wish {
         target: target.as_deref(),
@@ -157,14 +168,16 @@ pub(super) fn exchange(
 
 /// Something changed, or time passed: perhaps there is something to push.
 pub(super) fn refresh(
-    hub: &Hub,
+    shared: &Shared,
     agent: &Mutex<Agent>,
     id: LinkId,
     subscriptions: &mut Subscriptions,
 ) -> Step {
+    let hub = &shared.hub;
     let now = hub.clock.now();
     let mut agent = agent.lock();
     let target = settle(hub, &mut agent, id, subscriptions);
+    let target = target.map(|target| sendable(shared, target));
     let trust = hub.trust.borrow().clone();
     let wish = Wish {
         target: target.as_deref(),
@@ -198,8 +211,48 @@ fn settle(
     subscriptions.target(&hub.book, applies)
 }
 
+/// A target with settings larger than may be sent (T06, T09) stands still: it
+/// is offered to nobody, and whoever runs them is still seen to.
+fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
+    let most = shared.limits.settings_bytes();
+    let large = |revision: &&Arc<Revision>| revision.offer(0).len() > most;
+    let mut revisions = std::iter::once(&target.current).chain(&target.previous);
+    let Some(revision) = revisions.find(large) else {
+        return target;
+    };
+    shared.note_unsent(revision);
+    Arc::new(Target {
+        paused: true,
+        ..Target::clone(&target)
+    })
+}
+
+/// As the specification asks for: UUID version 7.
+pub(super) fn new_uid() -> InstanceUid {
+    InstanceUid::from(*uuid::Uuid::now_v7().as_bytes())
+}
+
+/// The answer to an agent that asks for another instance UID, if it does (M16).
+/// What it calls itself until then is temporary, and many may use the same: so
+/// nothing is kept under it, and nobody is refused for whose it is. The new one
+/// belongs to the identity that first speaks under it, and nobody else knows it.
+/// Full state is not asked for: opamp-go would answer with the same request.
+pub(super) fn rename(uid: InstanceUid, message: &AgentToServer) -> Option<Reply> {
+    // Whoever leaves needs none.
+    let asks = message.flags & REQUEST_INSTANCE_UID != 0 && message.agent_disconnect.is_none();
+    asks.then(|| {
+        let mut reply = Reply::new(uid);
+        reply.capabilities = Some(ServerCapabilities::OURS);
+        reply.new_instance_uid = Some(new_uid());
+        reply
+    })
+}
+
 /// An answer that says what is wrong with a message (M06, M10).
-pub(super) fn bad_request(uid: InstanceUid, message: impl Into<String>) -> Reply {
+pub(super) fn bad_request(
+    uid: impl Into<Option<InstanceUid>>,
+    message: impl Into<String>,
+) -> Reply {
     let mut reply = Reply::new(uid);
     reply.error = Some(ReplyError {
         kind: ErrorKind::BadRequest,
@@ -210,7 +263,11 @@ pub(super) fn bad_request(uid: InstanceUid, message: impl Into<String>) -> Reply
 }
 
 /// An answer that asks to come back later (M12).
-pub(super) fn unavailable(uid: InstanceUid, message: &str, wait: Duration) -> Reply {
+pub(super) fn unavailable(
+    uid: impl Into<Option<InstanceUid>>,
+    message: &str,
+    wait: Duration,
+) -> Reply {
     let mut reply = Reply::new(uid);
     reply.error = Some(ReplyError {
         kind: ErrorKind::Unavailable,
@@ -218,4 +275,26 @@ pub(super) fn unavailable(uid: InstanceUid, message: &str, wait: Duration) -> Re
         retry_after: Some(wait),
     });
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use opamp_wire::{OfferBytes, proto::ConnectionSettingsOffers};
+
+    use super::*;
+    use crate::server::limits::AROUND_SETTINGS;
+
+    #[test]
+    fn t06_t09_little_surrounds_the_settings() {
+        let uid = InstanceUid::from_bytes([0xff; 16]);
+        let offer = OfferBytes::encode(&ConnectionSettingsOffers::default());
+        let all = Reply {
+            flags: u64::MAX,
+            capabilities: Some(u64::MAX),
+            new_instance_uid: Some(uid),
+            offer: Some(offer.clone()),
+            ..Reply::new(uid)
+        };
+        assert!(all.to_frame().len() - offer.len() <= AROUND_SETTINGS);
+    }
 }

@@ -48,7 +48,7 @@ impl Gateway {
         let Some((attached, subscriptions)) = self.0.get_mut(&uid) else {
             return Reply::new(uid);
         };
-        let heard = exchange(hub, &attached.agent, attached.id, subscriptions, message);
+        let heard = exchange(shared, &attached.agent, attached.id, subscriptions, message);
         if message.agent_disconnect.is_some() || heard.is_err() {
             self.0.remove(&uid);
         }

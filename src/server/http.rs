@@ -4,7 +4,7 @@
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
-    exchange::{Denied, attach, bad_request, exchange as answer, verdict_for},
+    exchange::{Denied, attach, bad_request, exchange as answer, new_uid, rename, verdict_for},
     shared::Shared,
     standing::{Standing, revoked},
     subscriptions::Subscriptions,
@@ -39,24 +39,23 @@ pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Stand
     };
     let gzips = accepts_gzip(&parts.headers);
     let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
-        let reply = bad_request(InstanceUid::NIL, "`instance_uid` must be 16 bytes");
+        let reply = bad_request(None, "`instance_uid` must be 16 bytes");
         return respond(&reply.to_body(), gzips);
     };
-    let named = parts
-        .headers
-        .get(INSTANCE_UID_HEADER)
-        .and_then(|value| value.to_str().ok());
-    if named.is_some_and(|named| named.parse::<InstanceUid>().ok() != Some(uid)) {
-        return bad(
-            StatusCode::BAD_REQUEST,
-            "OpAMP-Instance-UID contradicts `instance_uid` of the message\n",
-        );
+    let named = parts.headers.get(INSTANCE_UID_HEADER);
+    let same = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.parse() == Ok(uid));
+    if !named.is_none_or(same) {
+        let text = "OpAMP-Instance-UID contradicts `instance_uid` of the message";
+        return respond(&bad_request(uid, text).to_body(), gzips);
+    }
+    if let Some(reply) = rename(uid, &message) {
+        return respond(&reply.to_body(), gzips);
     }
     let hub = &shared.hub;
     match link(hub, uid, standing, &message) {
         Ok((agent, id)) => {
             let mut subscriptions = Subscriptions::new(&hub.book, agent.lock().namespace());
-            let heard = answer(hub, &agent, id, &mut subscriptions, &message);
+            let heard = answer(shared, &agent, id, &mut subscriptions, &message);
             if message.agent_disconnect.is_some() || heard.is_err() {
                 let mut agent = agent.lock();
                 let step = agent.detach(id, hub.clock.now());
@@ -65,8 +64,7 @@ pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Stand
             match heard {
                 Ok((mut reply, step)) => {
                     if step.rename {
-                        let new = uuid::Uuid::now_v7();
-                        reply.new_instance_uid = Some(InstanceUid::from(*new.as_bytes()));
+                        reply.new_instance_uid = Some(new_uid());
                     }
                     respond(&reply.to_body(), gzips)
                 }
@@ -166,11 +164,10 @@ async fn read(
         }
     };
     let (body, leave) = unpack(shared, encoding, &body).await?;
+    // 200, as for every message that is answered: clients read no other body.
     let message = AgentToServer::decode(body).map_err(|_| {
-        Box::new(bad(
-            StatusCode::BAD_REQUEST,
-            "the body is not an OpAMP AgentToServer message\n",
-        ))
+        let text = "the body is not an OpAMP AgentToServer message";
+        Box::new(respond(&bad_request(None, text).to_body(), false))
     })?;
     Ok((message, leave))
 }
@@ -225,14 +222,13 @@ fn bad(status: StatusCode, text: &'static str) -> Response {
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| {
-        value.split(',').any(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            parts.next() == Some("gzip") && !parts.any(|q| q == "q=0" || q == "q=0.0")
-        })
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let gzip = parts.next().is_some_and(|c| c.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        gzip && weight.is_none_or(|weight| weight > 0.0)
     })
 }
 

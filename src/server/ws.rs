@@ -14,7 +14,7 @@ use opamp_wire::{InstanceUid, Reply, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
-    exchange::{Attached, Denied, bad_request, exchange, refresh, unavailable},
+    exchange::{Attached, Denied, bad_request, exchange, new_uid, refresh, rename, unavailable},
     gateway::Gateway,
     room::Connection,
     shared::Shared,
@@ -24,8 +24,6 @@ use super::{
 
 /// Four KiB: the default of 128 KiB would be the whole cost of an idle agent.
 const READ_BUFFER: usize = 4096;
-/// `AgentToServerFlags_RequestInstanceUid`.
-const REQUEST_INSTANCE_UID: u64 = 1;
 
 /// Answers an upgrade and serves the connection.
 pub(super) fn upgrade(
@@ -39,7 +37,7 @@ pub(super) fn upgrade(
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(limit.max(1024 * 1024))
+        .max_write_buffer_size(shared.limits.sent_bytes.max(1024 * 1024))
         .max_message_size(limit)
         .max_frame_size(limit)
         .on_upgrade(move |socket| async move {
@@ -49,6 +47,7 @@ pub(super) fn upgrade(
                 attached: None,
                 gateway: Gateway::default(),
                 assigned: None,
+                shared_link: false,
                 timer: None,
                 shared,
             };
@@ -78,6 +77,8 @@ struct Session {
     gateway: Gateway,
     /// The instance UID that we gave to this agent on this link.
     assigned: Option<InstanceUid>,
+    /// Several instances spoke here.
+    shared_link: bool,
     timer: Option<Duration>,
     shared: Arc<Shared>,
 }
@@ -109,16 +110,21 @@ enum Event {
 
 impl Session {
     async fn run(&mut self) -> Close {
-        let first = Instant::now() + self.shared.limits.first_message();
+        let begun = Instant::now();
         // Anything may come before, such as pings, but not for ever.
         while self.attached.is_none() {
+            // Who got a name may have nothing to say until its next heartbeat.
+            let patience = match self.assigned {
+                None => self.shared.limits.first_message(),
+                Some(_) => self.shared.limits.idle(),
+            };
             let message = tokio::select! {
                 () = self.shared.closing.cancelled() => return GOING_AWAY,
                 () = self.standing.changed() => match self.judge() {
                     Some(end) => return end,
                     None => continue,
                 },
-                message = timeout_at(first, self.socket.recv()) => message,
+                message = timeout_at(begun + patience, self.socket.recv()) => message,
             };
             let Ok(message) = message else {
                 return Some((close_code::POLICY, "no message came in time"));
@@ -190,7 +196,9 @@ impl Session {
         let data = match message {
             Some(Ok(Message::Binary(data))) => data,
             Some(Ok(Message::Text(_))) => {
-                return Some(Some((close_code::UNSUPPORTED, "OpAMP messages are binary")));
+                const TEXT: &str = "OpAMP messages are binary";
+                let end = self.reply(&bad_request(None, TEXT)).await;
+                return end.or(Some(Some((close_code::UNSUPPORTED, TEXT))));
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return None,
             Some(Ok(Message::Close(_))) => {
@@ -203,7 +211,7 @@ impl Session {
         let Some(leave) = self.shared.leave(data.len()).await else {
             self.shared.note_busy();
             let wait = self.shared.refusal();
-            let reply = unavailable(InstanceUid::NIL, "busy with large messages", wait);
+            let reply = unavailable(None, "busy with large messages", wait);
             return self.reply(&reply).await;
         };
         // Nothing of a message outlives this line but its answer: a peer that
@@ -218,7 +226,7 @@ impl Session {
 
     /// Decodes a message and hears it.
     fn handle(&mut self, data: Bytes) -> Outcome {
-        let refused = |text: String| Outcome::Answer(bad_request(InstanceUid::NIL, text), None);
+        let refused = |text: String| Outcome::Answer(bad_request(None, text), None);
         let message = match decode_frame::<AgentToServer>(data) {
             Ok(message) => message,
             Err(error) => return refused(error.to_string()),
@@ -230,14 +238,21 @@ impl Session {
             .attached
             .as_ref()
             .map(|(attached, _)| attached.agent.lock().uid());
+        let other = current.is_some_and(|current| current != uid);
+        if let Some(reply) = rename(uid, &message) {
+            if other {
+                self.meet_another();
+            } else {
+                self.assigned = reply.new_instance_uid;
+            }
+            return Outcome::Answer(reply, None);
+        }
         if current.is_none() || self.assigned == Some(uid) {
             if let Err(denied) = self.attach(uid) {
                 return Outcome::Denied(uid, denied);
             }
-        } else if current != Some(uid) {
-            if let Some((attached, _)) = &self.attached {
-                attached.agent.lock().mark_shared(attached.id);
-            }
+        } else if other {
+            self.meet_another();
             let reply = self
                 .gateway
                 .hear(&self.shared, &self.standing, uid, &message);
@@ -246,13 +261,13 @@ impl Session {
         let Some((attached, subscriptions)) = &mut self.attached else {
             return refused("nobody is attached".into());
         };
-        let (hub, id) = (&self.shared.hub, attached.id);
-        let heard = exchange(hub, &attached.agent, id, subscriptions, &message);
+        let (agent, id) = (&attached.agent, attached.id);
+        let heard = exchange(&self.shared, agent, id, subscriptions, &message);
         let (mut reply, step) = match heard {
             Ok(heard) => heard,
             Err(denied) => return Outcome::Denied(uid, denied),
         };
-        if step.rename || message.flags & REQUEST_INSTANCE_UID != 0 {
+        if step.rename {
             let new = new_uid();
             self.assigned = Some(new);
             reply.new_instance_uid = Some(new);
@@ -262,6 +277,14 @@ impl Session {
         Outcome::Answer(reply, leaves.then_some(GOOD_BYE))
     }
 
+    /// From now on the connection is a gateway's, whoever speaks on it later.
+    fn meet_another(&mut self) {
+        self.shared_link = true;
+        if let Some((attached, _)) = &self.attached {
+            attached.agent.lock().mark_shared(attached.id);
+        }
+    }
+
     fn attach(&mut self, uid: InstanceUid) -> Result<(), Denied> {
         self.attached = None;
         self.assigned = None;
@@ -269,14 +292,17 @@ impl Session {
         let attached = Attached::websocket(hub, uid, &self.standing)?;
         let subscriptions = Subscriptions::new(&hub.book, attached.agent.lock().namespace());
         self.attached = Some((attached, subscriptions));
+        if self.shared_link {
+            self.meet_another();
+        }
         Ok(())
     }
 
     async fn refresh(&mut self) -> Option<Close> {
         let (attached, subscriptions) = self.attached.as_mut()?;
         let uid = attached.agent.lock().uid();
-        let hub = &self.shared.hub;
-        let step = refresh(hub, &attached.agent, attached.id, subscriptions);
+        let (agent, id) = (&attached.agent, attached.id);
+        let step = refresh(&self.shared, agent, id, subscriptions);
         self.timer = step.until;
         let mut reply = Reply::new(uid);
         if step.rename {
@@ -315,7 +341,7 @@ impl Session {
     async fn too_large(&mut self) -> Close {
         const TEXT: &str = "the message is larger than this server takes";
         self.shared.note_too_large();
-        let reply = bad_request(InstanceUid::NIL, TEXT);
+        let reply = bad_request(None, TEXT);
         let wait = self.shared.refusal();
         self.refuse(&reply, wait, Hearing::Blocked, (close_code::SIZE, TEXT))
             .await
@@ -375,11 +401,6 @@ impl Session {
         let drain = async { while let Some(Ok(_)) = self.socket.recv().await {} };
         let _ = timeout(Duration::from_secs(5), drain).await;
     }
-}
-
-/// As the specification asks for: UUID version 7.
-fn new_uid() -> InstanceUid {
-    InstanceUid::from(*uuid::Uuid::now_v7().as_bytes())
 }
 
 /// Too big is 1009 (T05); anything else is a protocol error.

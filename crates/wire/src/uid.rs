@@ -29,10 +29,7 @@ pub enum UidError {
 }
 
 impl InstanceUid {
-    /// All zeros: nobody's name. It stands for 'not known', and a [`Reply`]
-    /// to it has no `instance_uid`.
-    ///
-    /// [`Reply`]: crate::Reply
+    /// All zeros. An agent may call itself so, mostly until it has a name.
     pub const NIL: Self = Self([0; 16]);
 
     /// Takes the bytes as they are.
