@@ -13,8 +13,11 @@ mod denied;
 mod h2;
 mod identity;
 mod large;
+#[path = "../log/mod.rs"]
+mod log;
 mod offers;
-mod protocol;
+mod peer;
+mod rows;
 mod transports;
 mod wakes;
 mod world;

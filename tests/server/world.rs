@@ -34,7 +34,8 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error, Message, client::IntoClientRequest as _, protocol::frame::coding::CloseCode,
+        Error, Message, client::IntoClientRequest as _, handshake::client::Response,
+        protocol::frame::coding::CloseCode,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -60,6 +61,11 @@ pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 impl World {
     pub(crate) async fn start(limits: Limits) -> Self {
+        Self::at("/v1/opamp", limits).await
+    }
+
+    /// A server whose endpoint has this path.
+    pub(crate) async fn at(path: &str, limits: Limits) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
@@ -80,7 +86,7 @@ impl World {
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(
             listen,
-            "/v1/opamp",
+            path,
             Arc::clone(&hub),
             limits,
             &provider,
@@ -124,8 +130,12 @@ impl World {
 
     /// Trusts otherwise from now on, as the controller says it.
     pub(crate) fn judge(&self, sources: Sources) {
+        self.judge_by(sources, &Ledger::default());
+    }
+
+    pub(crate) fn judge_by(&self, sources: Sources, ledger: &Ledger) {
         let keys = KeyRing::new(vec![[1; 32]]).unwrap();
-        let trust = Trust::of(sources, keys, &Ledger::default());
+        let trust = Trust::of(sources, keys, ledger);
         self.hub.trust.send_replace(Some(Arc::new(trust)));
         self.hub.judgement.send_modify(|turn| *turn += 1);
     }
@@ -181,15 +191,25 @@ impl World {
     }
 
     pub(crate) async fn upgrade(&self, token: Option<&str>) -> Result<Socket, Error> {
-        let mut request = "wss://localhost/v1/opamp".into_client_request().unwrap();
-        if let Some(token) = token {
-            request
-                .headers_mut()
-                .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let bearer = token.map(|token| ("authorization", format!("Bearer {token}")));
+        let headers: Vec<_> = bearer.into_iter().collect();
+        let (socket, _) = self.upgrade_at("/v1/opamp", &headers).await?;
+        Ok(socket)
+    }
+
+    /// An upgrade with these headers, and what it was answered.
+    pub(crate) async fn upgrade_at(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<(Socket, Response), Error> {
+        let mut request = format!("wss://localhost{path}")
+            .into_client_request()
+            .unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        tokio_tungstenite::client_async(request, self.tls().await)
-            .await
-            .map(|(socket, _)| socket)
+        tokio_tungstenite::client_async(request, self.tls().await).await
     }
 
     pub(crate) async fn socket(&self) -> Socket {
@@ -204,9 +224,13 @@ impl World {
 
     /// The answer to one POST, on a connection of its own.
     pub(crate) async fn ask(&self, headers: &str, body: &[u8]) -> Answer {
+        self.ask_at("/v1/opamp", headers, body).await
+    }
+
+    pub(crate) async fn ask_at(&self, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut stream = self.tls().await;
         let head = format!(
-            "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -237,10 +261,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The value of a header, whose name is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     /// Seconds of `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<u64> {
-        let value = self.head.split("retry-after: ").nth(1)?;
-        value.lines().next()?.trim().parse().ok()
+        self.header("retry-after")?.parse().ok()
     }
 }
 
@@ -278,12 +307,13 @@ pub(crate) async fn ask(socket: &mut Socket, message: &AgentToServer) -> ServerT
 }
 
 pub(crate) async fn answer(socket: &mut Socket) -> ServerToAgent {
-    match timeout(SOON, socket.next())
-        .await
-        .expect("an answer in time")
-    {
-        Some(Ok(Message::Binary(data))) => decode_frame(data).unwrap(),
-        other => panic!("no message: {other:?}"),
+    loop {
+        let next = timeout(SOON, socket.next()).await;
+        match next.expect("an answer in time") {
+            Some(Ok(Message::Binary(data))) => return decode_frame(data).unwrap(),
+            Some(Ok(Message::Ping(_))) => {}
+            other => panic!("no message: {other:?}"),
+        }
     }
 }
 
