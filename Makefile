@@ -5,7 +5,7 @@
 #   make lint      formatting and clippy
 #   make parts     builds the real parts of the tests, and says where they are
 #   make operator  the operator, as people install it
-#   make generate  the CRDs from the types, also into the chart
+#   make generate  the CRDs from the types, also into the chart, and docs/conformance.md
 #   make doc       the API documentation
 
 CARGO ?= cargo
@@ -39,6 +39,7 @@ lint:
 generate:
 	for directory in crds charts/opamp-operator/files; do \
 	  $(CARGO) run --quiet --package opamp-operator -- crd --directory $$directory || exit 1; done
+	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

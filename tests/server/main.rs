@@ -13,8 +13,6 @@ mod denied;
 mod h2;
 mod identity;
 mod large;
-#[path = "../log/mod.rs"]
-mod log;
 mod offers;
 mod peer;
 mod rows;

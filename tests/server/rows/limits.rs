@@ -1,10 +1,7 @@
 //! T05, T06, T08, T09, T11: how large messages may be.
 
 use futures::SinkExt as _;
-use opamp_operator::{
-    server::Limits,
-    telemetry::{LogFormat, subscriber},
-};
+use opamp_operator::server::Limits;
 use opamp_operator_core::fleet::SettingsState;
 use opamp_wire::{
     Message as _, gzip,
@@ -19,8 +16,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use crate::{
-    log::Log,
-    offers::{Offers, publish, target},
+    offers::{Offers, publish},
     peer::{BOTH, Over, Peer, bad_request, bare, full, offered},
     world::{PROTOBUF, Socket, TOKEN, World, answer, close_code, hello},
 };
@@ -133,39 +129,6 @@ async fn t11_both_limits_are_configured_and_lower_than_the_specifications_defaul
         let frame = Message::Binary([&[0], &message[..]].concat().into());
         socket.send(frame).await.unwrap();
         assert_eq!(answer(&mut socket).await.error_response.is_none(), takes);
-    }
-}
-
-#[tokio::test]
-async fn t06_t09_t11_both_transports_send_nothing_too_large_and_the_log_says_so() {
-    let log = Log::default();
-    let subscriber = subscriber(LogFormat::Text, "info", log.writer()).unwrap();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    let target = target(opamp_operator::hub::Clock::start().now());
-    let offer = target.current.offer(0).len();
-    for (sent_bytes, fits) in [(offer + 63, false), (offer + 64, true)] {
-        let world = World::trusting(Limits {
-            sent_bytes,
-            ..Limits::default()
-        })
-        .await;
-        for (over, uid) in BOTH.into_iter().zip(1..) {
-            let mut waiting = Peer::new(&world, over, uid).await;
-            // M01 holds all the same.
-            let reply = waiting.say(full()).await;
-            assert!(reply.connection_settings.is_none());
-        }
-        publish(&world.hub, target.clone());
-        for (over, uid) in BOTH.into_iter().zip(3..) {
-            let mut peer = Peer::new(&world, over, uid).await;
-            let reply = peer.say(full()).await;
-            assert_eq!(reply.connection_settings.is_some(), fits, "{over:?}");
-            let state = peer.record().unwrap().state;
-            assert_eq!(state == SettingsState::Offered, fits, "{over:?}");
-        }
-        let lines = log.lines("larger than limits.sentBytes");
-        assert_eq!(lines.len(), 1, "{}", log.text());
-        assert!(lines[0].contains("default/agents"), "{lines:?}");
     }
 }
 

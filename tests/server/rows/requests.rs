@@ -27,11 +27,11 @@ fn requesting(csr: Option<&str>, message: AgentToServer) -> AgentToServer {
     }
 }
 
-/// No certificate for a good request and no error for a bad one: also not for
-/// one that names another agent, or the one that this agent is to become. The
-/// opamp-go example agent asks every server, whatever that says of itself.
+/// No certificate for a good request and no error for a bad one, also not for
+/// one that names another agent. The opamp-go example agent asks every server,
+/// whatever that says of itself.
 #[tokio::test]
-async fn r01_r02_r03_r04_m05_both_leave_certificate_requests_unanswered() {
+async fn r01_r02_r03_m05_both_leave_certificate_requests_unanswered() {
     let world = World::trusting(Limits::default()).await;
     for (over, first) in BOTH.into_iter().zip([1, 11]) {
         let other = "urn:uuid:00000000-0000-0000-0000-000000000063";
@@ -43,6 +43,21 @@ async fn r01_r02_r03_r04_m05_both_leave_certificate_requests_unanswered() {
             assert!(first.error_response.is_none(), "{over:?}");
             peer.stays_alone(requesting(Some(csr), full())).await;
         }
+    }
+}
+
+/// Who asks for a name and for a certificate of that name gets the name.
+#[tokio::test]
+async fn r04_both_leave_a_request_under_a_new_name_unanswered() {
+    let world = World::trusting(Limits::default()).await;
+    for (over, uid) in BOTH.into_iter().zip(1..) {
+        let mut peer = Peer::new(&world, over, uid).await;
+        let asking = AgentToServer { flags: 1, ..full() };
+        let reply = peer.say(requesting(Some(CSR), asking)).await;
+        assert!(reply.connection_settings.is_none(), "{over:?}");
+        let named = reply.agent_identification.expect("a new UID");
+        peer.uid = (&named.new_instance_uid[..]).try_into().unwrap();
+        peer.stays_alone(requesting(Some(CSR), full())).await;
     }
 }
 

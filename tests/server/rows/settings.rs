@@ -14,7 +14,7 @@ use opamp_wire::proto::{
 
 use crate::{
     offers::{Offers, publish},
-    peer::{BOTH, Peer, bare, full, offered, pass},
+    peer::{BOTH, Over, Peer, bare, full, offered, pass},
     world::{TOKEN, World},
 };
 
@@ -84,6 +84,19 @@ async fn s05_law5_both_offer_what_the_reported_hash_lacks_and_no_more() {
         let reply = differs.say(applied(b"of another server")).await;
         assert_eq!(hash(&reply), ours, "{over:?}");
         differs.stays_alone(applied(b"of another server")).await;
+        // Past the window again: with a poll, or on another WebSocket, since what
+        // was pushed on this one has arrived.
+        for _ in 0..3 {
+            pass(30).await;
+            differs.stays_alone(applied(b"of another server")).await;
+        }
+        pass(31).await;
+        if over == Over::WebSocket {
+            differs.stays_alone(bare()).await;
+            differs = Peer::new(&world, over, uid).await;
+        }
+        let reply = differs.say(applied(b"of another server")).await;
+        assert_eq!(hash(&reply), ours, "{over:?}");
         // Equal: nothing is sent.
         let mut equal = Peer::new(&world, over, uid + 1).await;
         equal.stays_alone(applied(&ours)).await;
