@@ -55,7 +55,7 @@ async fn refused(world: &World, token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn s12_law2_a_revocation_ends_live_sessions_and_keeps_them_out() {
+async fn s12_law2_both_a_revocation_ends_live_sessions_and_keeps_them_out() {
     let world = World::trusting(Limits::default()).await;
     let mut mine = world.socket().await;
     ask(&mut mine, &hello(1)).await;

@@ -8,13 +8,14 @@ use opamp_operator_core::{fleet::AgentRecord, identity::Marker};
 use opamp_wire::{
     InstanceUid, Message as _,
     proto::{
-        AgentToServer, ConnectionSettingsOffers, OpAmpConnectionSettings, ServerErrorResponse,
-        ServerErrorResponseType, ServerToAgent,
+        AgentDisconnect, AgentToServer, ConnectionSettingsOffers, OpAmpConnectionSettings,
+        ServerErrorResponse, ServerErrorResponseType, ServerToAgent,
     },
 };
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::world::{Socket, TOKEN, World, answer, hello};
+use crate::world::{SOON, Socket, TOKEN, World, answer, hello, links};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
@@ -139,6 +140,37 @@ impl<'world> Peer<'world> {
             assert!(reply.connection_settings.is_none(), "{:?}", self.over);
             assert!(reply.error_response.is_none(), "{:?}", self.over);
         }
+    }
+
+    /// Takes its leave, and comes back showing something else.
+    pub(crate) async fn back_with(mut self, token: &str, marker: Marker) -> Self {
+        self.leaves().await;
+        Self::showing(
+            self.world,
+            self.over,
+            self.uid.as_bytes()[0],
+            token,
+            Some(marker),
+        )
+        .await
+    }
+
+    /// Says that it leaves, and waits until that is known.
+    pub(crate) async fn leaves(&mut self) {
+        let leaving = AgentToServer {
+            agent_disconnect: Some(AgentDisconnect {}),
+            ..bare()
+        };
+        let uid = self.uid.as_bytes()[0];
+        let before = links(self.world, uid).len();
+        let reply = self.say(leaving).await;
+        assert!(reply.error_response.is_none(), "M01: {:?}", self.over);
+        let gone = async {
+            while links(self.world, uid).len() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(SOON, gone).await.expect("gone");
     }
 
     pub(crate) fn socket(&mut self) -> &mut Socket {

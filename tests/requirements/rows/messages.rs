@@ -106,7 +106,7 @@ pub(crate) const ROWS: &[Row] = &[
         "M15",
         "S",
         "names an agent anew whose instance UID is another's, or refuses it",
-        "The instance UID of another identity is refused: 403 over HTTP, BAD_REQUEST and a Close over WebSocket.",
+        "The instance UID of another identity is refused: 403 over HTTP, BAD_REQUEST and a Close over WebSocket. Of two hosts with one identity the newer gets a UUIDv7 after 60 s; over HTTP once both have said where they run.",
     ),
     row(
         Both,

@@ -85,7 +85,7 @@ pub(crate) const ROWS: &[Row] = &[
         "S12",
         "M",
         "ends the connections of a revoked credential, and refuses it from then on",
-        "Refused from the next connection or poll on. Sessions that are open are not judged again yet.",
+        "Revoked are what the deny list names, tokens that their Secret revokes, and deleted ServiceAccounts and Pods. What merely left its object is retired: it admits nobody new.",
     ),
     row(
         Both,

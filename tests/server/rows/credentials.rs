@@ -173,24 +173,20 @@ async fn s09_both_admit_the_old_credential_until_the_new_one_was_seen() {
         // It proves itself once, is offered the first token and comes with it.
         let mut agent = Peer::new(&world, over, uid).await;
         assert!(agent.say(full()).await.connection_settings.is_some());
-        let marker = Some(old.current.marker());
-        let mut agent = Peer::showing(&world, over, uid, OFFERED, marker).await;
+        let mut agent = agent.back_with(OFFERED, old.current.marker()).await;
         agent.stays_alone(full()).await;
         crate::peer::pass(16).await;
         publish(&world.hub, new.clone());
         assert!(agent.news().await.connection_settings.is_some(), "{over:?}");
-        for token in [OFFERED, TOKEN] {
-            assert_eq!(statuses(&world, Some(token), uid).await, [101, 200]);
-        }
-        let marker = Some(new.current.marker());
-        let mut agent = Peer::showing(&world, over, uid, &renewed, marker).await;
+        assert_eq!(statuses(&world, Some(OFFERED), uid).await, [101, 200]);
+        let mut agent = agent.back_with(&renewed, new.current.marker()).await;
         agent.stays_alone(full()).await;
         assert_eq!(agent.record().unwrap().state, SettingsState::Applied);
     }
 }
 
 #[tokio::test]
-async fn s12_both_refuse_a_credential_that_is_known_no_more() {
+async fn c01_both_refuse_a_credential_that_is_known_no_more() {
     let world = World::trusting(Limits::default()).await;
     assert_eq!(statuses(&world, Some(OTHER), 1).await, [101, 200]);
     world.judge(Sources {

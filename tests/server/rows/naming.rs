@@ -1,16 +1,22 @@
-//! M16: a new instance UID for whoever asks.
+//! M15, M16: a new instance UID for a clone, and for whoever asks.
+
+use std::collections::BTreeSet;
 
 use opamp_operator::server::Limits;
 use opamp_operator_core::fleet::Transport;
 use opamp_wire::{
     InstanceUid, Message as _,
-    proto::{AgentDisconnect, AgentToServer, ServerToAgent},
+    proto::{
+        AgentDescription, AgentDisconnect, AgentToServer, AnyValue, KeyValue, ServerToAgent,
+        any_value::Value,
+    },
 };
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
     offers::{OFFERED, publish, target},
     peer::{BOTH, Over, Peer, bad_request, bare, full, offered, pass},
-    world::{OTHER, World},
+    world::{OTHER, TOKEN, World, close_code},
 };
 
 /// `AgentToServerFlags_RequestInstanceUid`.
@@ -66,24 +72,33 @@ async fn m16_both_assign_a_uid_that_belongs_to_who_asked() {
 #[tokio::test]
 async fn m16_both_give_many_who_begin_with_one_temporary_uid_a_name_each() {
     let world = World::trusting(Limits::default()).await;
-    let mut owner = Peer::new(&world, Over::WebSocket, 0).await;
+    let mut owner = Peer::new(&world, Over::WebSocket, 1).await;
     owner.say(full()).await;
     let before = owner.record();
-    let mut given = Vec::new();
+    let mut given = BTreeSet::new();
     for over in BOTH {
-        for token in [crate::world::TOKEN, OTHER] {
-            let mut peer = Peer::showing(&world, over, 0, token, None).await;
+        for token in [TOKEN, OTHER] {
+            let mut peer = Peer::showing(&world, over, 1, token, None).await;
             for _ in 0..2 {
-                given.push(assigned(&peer.say(asking()).await));
+                given.insert(assigned(&peer.say(asking()).await));
             }
         }
     }
-    given.sort();
-    given.dedup();
     assert_eq!(given.len(), 8);
     assert_eq!(owner.record(), before);
     let next = owner.say(bare()).await;
     assert_eq!((next.flags, next.agent_identification), (0, None));
+}
+
+/// The plainest temporary UID, and as good a name as any (M11).
+#[tokio::test]
+async fn m03_m16_both_answer_who_calls_itself_zeros() {
+    let world = World::trusting(Limits::default()).await;
+    for over in BOTH {
+        let mut peer = Peer::new(&world, over, 0).await;
+        peer.uid = assigned(&peer.say(asking()).await);
+        assert!(peer.say(full()).await.error_response.is_none());
+    }
 }
 
 /// opamp-go speaks under its new name when it has something to say, which may
@@ -97,6 +112,11 @@ async fn m16_ws_waits_for_the_new_name_as_for_any_agent() {
     assert_eq!(peer.say(bare()).await.flags & 1, 1, "full state, once");
     assert_eq!(peer.say(full()).await.flags, 0);
     assert_eq!(peer.record().unwrap().connected, Some(Transport::WebSocket));
+    // But not for ever.
+    let mut silent = Peer::new(&world, Over::WebSocket, 2).await;
+    assigned(&silent.say(asking()).await);
+    pass(Limits::default().idle_seconds).await;
+    assert_eq!(close_code(silent.socket()).await, Some(CloseCode::Policy));
 }
 
 #[tokio::test]
@@ -138,4 +158,81 @@ async fn m16_m17_both_let_who_leaves_go_without_a_name() {
         };
         assert_eq!(peer.say(leaving).await.agent_identification, None);
     }
+}
+
+/// On another host; the rest of the disk is the same.
+fn on(host: &str) -> AgentToServer {
+    let value = Some(AnyValue {
+        value: Some(Value::StringValue(host.into())),
+    });
+    AgentToServer {
+        agent_description: Some(AgentDescription {
+            non_identifying_attributes: vec![KeyValue {
+                key: "host.name".into(),
+                value,
+            }],
+            ..AgentDescription::default()
+        }),
+        ..full()
+    }
+}
+
+#[tokio::test]
+async fn m15_ws_the_newer_of_two_clones_is_named_anew() {
+    let world = World::trusting(Limits::default()).await;
+    let mut one = Peer::new(&world, Over::WebSocket, 1).await;
+    one.say(on("one")).await;
+    let mut two = Peer::new(&world, Over::WebSocket, 1).await;
+    let first = two.say(on("two")).await;
+    assert_eq!(first.agent_identification, None, "it may have moved");
+    publish(&world.hub, target(world.hub.clock.now()));
+    pass(61).await;
+    two.uid = assigned(&two.news().await);
+    // Each is offered the settings under its own name.
+    assert!(two.say(on("two")).await.connection_settings.is_some());
+    pass(31).await;
+    assert!(one.news().await.connection_settings.is_some());
+}
+
+/// What an agent does that says its full state when it is asked.
+async fn poll(peer: &mut Peer<'_>, host: &str) -> Option<InstanceUid> {
+    let mut reply = peer.say(bare()).await;
+    if reply.flags & 1 != 0 {
+        reply = peer.say(on(host)).await;
+    }
+    let named = reply.agent_identification.is_some();
+    named.then(|| assigned(&reply))
+}
+
+/// They look like one link until each was asked for its full state, which is
+/// whichever polls first when it is time to ask.
+#[tokio::test]
+async fn m15_http_one_of_two_clones_is_named_anew() {
+    let world = World::trusting(Limits::default()).await;
+    let mut one = Peer::new(&world, Over::Http, 1).await;
+    one.say(on("one")).await;
+    let mut two = Peer::new(&world, Over::Http, 1).await;
+    two.say(on("two")).await;
+    let mut named = Vec::new();
+    for round in 0..8 {
+        pass(35).await;
+        let order = if round % 2 == 0 {
+            [(&mut one, "one"), (&mut two, "two")]
+        } else {
+            [(&mut two, "two"), (&mut one, "one")]
+        };
+        for (peer, host) in order {
+            named.extend(poll(peer, host).await.map(|uid| (host, uid)));
+        }
+        if !named.is_empty() {
+            break;
+        }
+    }
+    let [(host, uid)] = named[..] else {
+        panic!("{named:?}");
+    };
+    let renamed = if host == "one" { &mut one } else { &mut two };
+    renamed.uid = uid;
+    assert!(renamed.say(on(host)).await.error_response.is_none());
+    assert!(renamed.record().unwrap().connected.is_some());
 }
