@@ -262,7 +262,7 @@ async fn m15_a_copied_disk_gets_an_instance_uid_of_its_own() -> Result<()> {
     let look = |record: &Record| {
         let all = record.of(&uid);
         let told = all.iter().skip(before).flat_map(|c| &c.sent);
-        let new = told.filter_map(|message| message.new_uid.clone()).last();
+        let new = told.rev().find_map(|message| message.new_uid.clone());
         Look::some(new, "nobody was told")
     };
     let what = "the copy is told another instance UID";

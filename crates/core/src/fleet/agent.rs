@@ -208,6 +208,14 @@ impl Agent {
             self.bound_at = Some(now.wall);
         }
         link.rights = rights;
+        if self
+            .newest_link()
+            .is_some_and(|older| self.follows(&link, older))
+        {
+            for older in &mut self.links {
+                older.followed = true;
+            }
+        }
         let transport = link.transport;
         self.last_contact = now.wall;
         self.deadline = None;
@@ -361,17 +369,11 @@ impl Agent {
     }
 
     /// The link that speaks for the agent and gets the offers: the newest, but
-    /// weaker proof never displaces stronger.
+    /// weaker proof never displaces stronger, unless it follows from it.
     #[must_use]
     pub fn newest_link(&self) -> Option<&Link> {
-        self.links.iter().reduce(|older, newer| {
-            let as_strong = newer.rights.strength() >= older.rights.strength();
-            if as_strong || self.follows(newer, older) {
-                newer
-            } else {
-                older
-            }
-        })
+        let strength = |link: &&Link| (!link.followed, link.rights.strength(), link.id);
+        self.links.iter().max_by_key(strength)
     }
 
     /// Does the newer link show what was offered on the older one? Then it is
