@@ -6,6 +6,7 @@
 
 mod broken;
 mod capabilities;
+mod counterparts;
 mod edits;
 mod fleet;
 mod identity;
