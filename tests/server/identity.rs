@@ -263,6 +263,40 @@ fn account() -> ServiceAccount {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn law8_an_identity_is_reviewed_when_its_token_ends_and_not_cut_off_for_that() {
+    let (questions, mut asked) = mpsc::channel(4);
+    let reviews = Arc::new(Reviews::new(questions, Duration::from_secs(3600)));
+    let fingerprint = Fingerprint::of_authorization(b"Bearer x");
+    let asking = tokio::spawn({
+        let reviews = Arc::clone(&reviews);
+        async move { reviews.ask("cluster", "opamp", "x", fingerprint).await }
+    });
+    let Some(Question::Token { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    let ends = jiff::Timestamp::now() + Duration::from_secs(600);
+    let account = ServiceAccount {
+        expires: Some(ends),
+        ..account()
+    };
+    let begun = tokio::time::Instant::now();
+    answer.send(Judged::Vouched(Box::new(account))).unwrap();
+    let gone = asking.await.unwrap().1.unwrap();
+    let Some(Question::Standing { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    let waited = begun.elapsed().as_secs();
+    assert!((590..=600).contains(&waited), "{waited}");
+    answer.send(Standing::Stands).unwrap();
+    assert!(matches!(
+        asked.recv().await,
+        Some(Question::Standing { .. })
+    ));
+    assert!(begun.elapsed().as_secs() >= 3600 + waited);
+    assert!(!*gone.borrow());
+}
+
 fn cluster() -> Sources {
     let mut authenticators = tokens();
     authenticators.push(Authenticator::ServiceAccount {

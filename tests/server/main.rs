@@ -16,6 +16,7 @@ mod large;
 mod offers;
 mod peer;
 mod rows;
+mod tls;
 mod transports;
 mod wakes;
 mod world;

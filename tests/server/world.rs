@@ -156,6 +156,11 @@ impl World {
             .unwrap()
     }
 
+    /// What clients verify the server by.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        self.roots.clone()
+    }
+
     /// TLS of one version, for one protocol above it.
     pub(crate) async fn tls_with(
         &self,
