@@ -6,18 +6,19 @@
 //! clone, a branch and a parallel build can share one cache.
 
 pub mod clients;
+mod progress;
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
+use self::progress::Progress;
 use crate::process::{run, tail};
 
 /// A set of parts that a tier of tests needs.
@@ -301,51 +302,6 @@ fn once(
     }
     std::fs::rename(&temporary, &done)?;
     Ok(())
-}
-
-/// A line that counts seconds: in place on a terminal, now and then elsewhere.
-struct Progress {
-    what: &'static str,
-    start: Instant,
-    said: Instant,
-}
-
-impl Progress {
-    fn start(what: &'static str) -> Self {
-        let now = Instant::now();
-        let progress = Self {
-            what,
-            start: now,
-            said: now,
-        };
-        progress.print("\n");
-        progress
-    }
-
-    fn tick(&mut self) {
-        if std::io::stderr().is_terminal() {
-            self.print("");
-        } else if self.said.elapsed() >= Duration::from_secs(15) {
-            self.said = Instant::now();
-            self.print("\n");
-        }
-    }
-
-    fn end(&self) {
-        self.print(" done\n");
-    }
-
-    fn print(&self, end: &str) {
-        let seconds = self.start.elapsed().as_secs();
-        let mut err = std::io::stderr().lock();
-        let (before, end) = match (err.is_terminal(), end) {
-            (true, "\n") => ("", ""),
-            (true, end) => ("\r", end),
-            (false, end) => ("", end),
-        };
-        let _ = write!(err, "{before}building {} … {seconds} s{end}", self.what);
-        let _ = err.flush();
-    }
 }
 
 #[cfg(test)]
