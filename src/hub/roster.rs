@@ -76,7 +76,8 @@ impl Roster {
 
     /// The agent for which a link with this verdict speaks under `uid`: in the
     /// home namespace of its primary identity, or the one that was offered
-    /// what it shows, or else a new one. None when the roster is full.
+    /// what it shows, or the one where that was offered to others, or else a
+    /// new one. None when the roster is full.
     #[must_use]
     pub fn find(&self, uid: InstanceUid, verdict: &Verdict, now: Now) -> Option<SharedAgent> {
         let retired = verdict.retired.as_ref().map(|(identity, _)| identity);
@@ -98,18 +99,19 @@ impl Roster {
                 .iter()
                 .find(|agent| agent.lock().was_offered(verdict.shown()))
         };
-        if let Some(agent) = at(primary).or_else(offered) {
-            return Some(Arc::clone(agent));
-        }
         let recognised = verdict
             .recognised
             .first()
             .map(|r| r.profile.namespace.as_str());
         let stranger = verdict.anonymous.as_deref();
-        let namespace = primary.or(recognised).or(stranger)?;
-        if let Some(agent) = at(Some(namespace)) {
+        let namespace = primary.or(recognised).or(stranger);
+        // The last: beside an agent that has an owner there must be no second
+        // one of its name without.
+        let found = at(primary).or_else(offered).or_else(|| at(namespace));
+        if let Some(agent) = found {
             return Some(Arc::clone(agent));
         }
+        let namespace = namespace?;
         if total >= self.max_agents {
             let forgotten = make_room(&mut agents, &self.seats);
             if forgotten.is_empty() {
@@ -306,5 +308,52 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::AwaitingProof => {
             tracing::warn!(agent = %uid, namespace, profile, "agent must prove who it is before it is offered settings");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opamp_operator_api::{Identity, IdentityMethod};
+    use opamp_operator_core::{
+        fleet::{Link, Transport},
+        identity::{Presented, Recognition},
+    };
+
+    use super::*;
+    use crate::hub::Clock;
+
+    /// A credential that a profile offers to others proves nothing under the
+    /// UID of an agent that was not offered it.
+    #[test]
+    fn law2_a_recognised_credential_opens_no_second_agent_under_a_bound_uid() {
+        let (roster, now) = (Roster::new(9), Clock::start().now());
+        let uid = InstanceUid::from_bytes([1; 16]);
+        let attach = |verdict: &Verdict| {
+            let agent = roster.find(uid, verdict, now).unwrap();
+            let (id, shown) = (roster.link_id(), Presented::default());
+            let link = Link::new(id, Transport::Http, shown, verdict.clone(), now.uptime);
+            let step = agent.lock().attach(link, now);
+            step.is_some()
+        };
+        let owner = Verdict {
+            primary: Some(Identity {
+                namespace: "a".into(),
+                method: IdentityMethod::AgentToken,
+                authenticator: "bootstrap".into(),
+                subject: "agents".into(),
+            }),
+            ..Verdict::default()
+        };
+        let another = Verdict {
+            recognised: BTreeSet::from([Recognition {
+                profile: ProfileKey::new("a", "p"),
+                number: 1,
+            }]),
+            ..Verdict::default()
+        };
+        assert!(attach(&owner));
+        assert!(!attach(&another), "it speaks for somebody else's UID");
+        assert_eq!(roster.all().len(), 1);
+        assert!(attach(&owner));
     }
 }

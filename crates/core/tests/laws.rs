@@ -40,6 +40,10 @@ mod leaks;
 mod links;
 
 #[cfg(test)]
+#[path = "laws/material.rs"]
+mod material;
+
+#[cfg(test)]
 #[path = "laws/memory.rs"]
 mod memory;
 

@@ -45,7 +45,7 @@ impl Serving {
     /// # Errors
     /// As for any pair, with the same words.
     pub fn read(crt: &[u8], key: &[u8], now: Now) -> Result<Self, ServingError> {
-        pair(crt, key, now).map(|(chain, validity)| Self {
+        pair(crt, key, now).map(|(chain, _, validity)| Self {
             chain,
             not_after: validity.not_after,
         })

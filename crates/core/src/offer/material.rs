@@ -1,7 +1,9 @@
 //! Certificates, keys and bundles: read, checked, or refused with a reason.
 //!
 //! Law 4: what does not parse, does not match, is expired, not yet valid or a
-//! temporary certificate never leaves.
+//! temporary certificate never leaves. What leaves is written anew from what
+//! was checked: agents read PEM by other rules than we, and whatever else
+//! stands in the text is nothing for them.
 
 use jiff::Timestamp;
 use opamp_operator_api::reason::Reason;
@@ -10,8 +12,12 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 use zeroize::Zeroizing;
 
-use super::outcome::Validity;
+use super::{outcome::Validity, pem};
 use crate::{Now, identity::Fingerprint};
+
+/// Longest chain, in DER. TLS stacks refuse a longer handshake message, rustls
+/// from 64 KiB on.
+const MAX_CHAIN_BYTES: usize = 48 * 1024;
 
 /// Why material cannot be used; never contains any of it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,11 +62,11 @@ impl ClientMaterial {
     /// # Errors
     /// With the first thing that would make an agent fail with it.
     pub fn read(crt: &[u8], key: &[u8], now: Now) -> Result<Self, MaterialError> {
-        let (chain, validity) = pair(crt, key, now)?;
+        let (chain, key, validity) = pair(crt, key, now)?;
         check_usage(&parse_chain(&chain, "tls.crt")?[0])?;
         Ok(Self {
-            chain_pem: Zeroizing::new(crt.to_vec()),
-            key_pem: Zeroizing::new(key.to_vec()),
+            chain_pem: Zeroizing::new(pem::certificates(&chain)),
+            key_pem: pem::key(&key),
             fingerprint: Fingerprint::of(&chain[0]),
             validity,
             chain,
@@ -68,21 +74,24 @@ impl ClientMaterial {
     }
 }
 
-/// Reads and checks a certificate chain and its key, of a client or a server;
-/// returns the chain and its end.
-pub(super) fn pair(
-    crt: &[u8],
-    key: &[u8],
-    now: Now,
-) -> Result<(Vec<CertificateDer<'static>>, Validity), MaterialError> {
+/// A chain, its key, and when it is valid.
+type CheckedPair = (
+    Vec<CertificateDer<'static>>,
+    PrivateKeyDer<'static>,
+    Validity,
+);
+
+/// Reads and checks a certificate chain and its key, of a client or a server.
+pub(super) fn pair(crt: &[u8], key: &[u8], now: Now) -> Result<CheckedPair, MaterialError> {
     let chain = certificates(crt)
         .map_err(|error| MaterialError::new(Reason::InvalidPEM, format!("`tls.crt` {error}")))?;
     let parsed = parse_chain(&chain, "tls.crt")?;
-    check_pair(&chain, key)?;
+    let key = check_pair(&chain, key)?;
     check_order(&parsed)?;
+    check_length(&chain)?;
     refuse_temporary(&parsed[0])?;
     let validity = check_validity(&parsed, "tls.crt", now)?;
-    Ok((chain, validity))
+    Ok((chain, key, validity))
 }
 
 /// A bundle of certificate authorities: server trust, or client CAs.
@@ -90,7 +99,7 @@ pub(super) fn pair(
 pub struct Bundle {
     /// DER, in the order of the file.
     pub certificates: Vec<CertificateDer<'static>>,
-    /// As it was written, without anything but certificates in it.
+    /// Those and nothing else, in PEM.
     pub pem: Vec<u8>,
     /// When the next of its certificates ends.
     pub until: Option<Timestamp>,
@@ -102,8 +111,8 @@ impl Bundle {
     ///
     /// # Errors
     /// If it holds no valid CA, or anything but certificates.
-    pub fn read(pem: &[u8], key: &str, now: Now) -> Result<Self, MaterialError> {
-        let certificates = certificates(pem)
+    pub fn read(text: &[u8], key: &str, now: Now) -> Result<Self, MaterialError> {
+        let certificates = certificates(text)
             .map_err(|error| MaterialError::new(Reason::InvalidPEM, format!("`{key}` {error}")))?;
         let parsed = parse_chain(&certificates, key)?;
         let ends: Vec<_> = parsed.iter().map(validity).collect();
@@ -120,20 +129,20 @@ impl Bundle {
         }
         let until = valid.map(|(_, end)| *end).min();
         Ok(Self {
+            pem: pem::certificates(&certificates),
             certificates,
-            pem: pem.to_vec(),
             until,
         })
     }
 }
 
 /// All certificates of a PEM text; refuses anything else in it, above all keys.
-fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
-    if pem.trim_ascii().is_empty() {
+fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    if text.trim_ascii().is_empty() {
         return Err("is empty: store a PEM certificate there".into());
     }
     let mut found = Vec::new();
-    for item in <(rustls_pki_types::pem::SectionKind, Vec<u8>)>::pem_slice_iter(pem) {
+    for item in <(rustls_pki_types::pem::SectionKind, Vec<u8>)>::pem_slice_iter(text) {
         match item {
             Ok((rustls_pki_types::pem::SectionKind::Certificate, der)) => found.push(der.into()),
             Ok(_) => return Err("holds something that is not a certificate: remove it".into()),
@@ -160,7 +169,10 @@ fn parse_chain<'a>(
     chain.iter().map(parse).collect()
 }
 
-fn check_pair(chain: &[CertificateDer<'static>], key: &[u8]) -> Result<(), MaterialError> {
+fn check_pair(
+    chain: &[CertificateDer<'static>],
+    key: &[u8],
+) -> Result<PrivateKeyDer<'static>, MaterialError> {
     if key.trim_ascii().is_empty() {
         return Err(MaterialError::new(
             Reason::InvalidPEM,
@@ -174,7 +186,7 @@ fn check_pair(chain: &[CertificateDer<'static>], key: &[u8]) -> Result<(), Mater
         invalid("is no key we know (RSA ≥ 2048 bits, ECDSA P-256/P-384/P-521, Ed25519)")
     })?;
     match CertifiedKey::new(chain.to_vec(), signer).keys_match() {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(der),
         Err(rustls::Error::InconsistentKeys(_)) => Err(MaterialError::new(
             Reason::KeyMismatch,
             "`tls.key` is not the key of the certificate in `tls.crt`: write both in one update, as cert-manager does",
@@ -196,6 +208,20 @@ fn check_order(chain: &[X509Certificate<'_>]) -> Result<(), MaterialError> {
         return Err(MaterialError::new(
             Reason::BadChain,
             "`tls.crt` is not a chain: put the leaf first and each issuer after what it signed",
+        ));
+    }
+    Ok(())
+}
+
+fn check_length(chain: &[CertificateDer<'_>]) -> Result<(), MaterialError> {
+    let size: usize = chain.iter().map(|certificate| certificate.len()).sum();
+    if size > MAX_CHAIN_BYTES {
+        return Err(MaterialError::new(
+            Reason::BadChain,
+            format!(
+                "`tls.crt` is a chain of {size} bytes, more than the {MAX_CHAIN_BYTES} that TLS is sure to take: \
+                 keep the leaf and its intermediates only"
+            ),
         ));
     }
     Ok(())

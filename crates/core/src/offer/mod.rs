@@ -8,6 +8,7 @@ mod lockout;
 mod material;
 mod object;
 mod outcome;
+mod pem;
 mod references;
 mod resolve;
 mod revision;

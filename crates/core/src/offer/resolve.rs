@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{
-        BundleKind, CertificateSource, HeaderSetting, OpAMPConnectionProfileSpec, SecretKeyRef,
-        SystemCAs,
+        BundleKind, CertificateSource, Compatibility, HeaderSetting, OpAMPConnectionProfileSpec,
+        SecretKeyRef, SystemCAs,
     },
     values::{ObjectKind, ObjectRef, ProfileKey},
 };
@@ -65,7 +65,7 @@ pub fn resolve<'a>(
     }
 }
 
-/// A client certificate and the `ca.crt` beside it.
+/// A client certificate and, where it is offered, the `ca.crt` beside it.
 type ClientPair = (ClientMaterial, Option<Vec<u8>>);
 
 struct Resolver<'a, F> {
@@ -250,7 +250,22 @@ impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Resolver<'_, F> {
         if let Some(reference) = found {
             reference.validity = Some(material.validity);
         }
-        Ok(Some((material, object.get("ca.crt").map(<[u8]>::to_vec))))
+        let ca = self.client_ca(name, object)?;
+        Ok(Some((material, ca)))
+    }
+
+    /// The CA beside a client certificate, if it is to be offered: a client
+    /// that gets anything else for one may crash (agents.md 1.8). Public
+    /// issuers leave it empty.
+    fn client_ca(&mut self, name: &str, object: &Object) -> Result<Option<Vec<u8>>, Stop> {
+        let strict = self.spec.opamp.compatibility == Compatibility::Strict;
+        let pem = object
+            .get("ca.crt")
+            .filter(|pem| strict && !pem.trim_ascii().is_empty());
+        let Some(pem) = pem else { return Ok(None) };
+        let ca = Bundle::read(pem, "ca.crt", self.now)
+            .map_err(|error| self.broken("Secret", name, &error))?;
+        Ok(Some(ca.pem))
     }
 
     fn bundle(&mut self) -> Result<Option<Bundle>, Stop> {
