@@ -326,7 +326,7 @@ mod tests {
     /// UID of an agent that was not offered it.
     #[test]
     fn law2_a_recognised_credential_opens_no_second_agent_under_a_bound_uid() {
-        let (roster, now) = (Roster::new(9), Clock::start().now());
+        let (roster, now) = (Roster::new(9, 9), Clock::start().now());
         let uid = InstanceUid::from_bytes([1; 16]);
         let attach = |verdict: &Verdict| {
             let agent = roster.find(uid, verdict, now).unwrap();

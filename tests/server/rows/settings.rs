@@ -167,17 +167,20 @@ async fn s11_law3_both_send_the_ca_that_keeps_agents_verifying() {
     let mut client = rcgen::CertificateParams::new(vec!["agent".into()]).unwrap();
     client.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
     let client = client.self_signed(&key).unwrap().pem();
-    let (client_ca, key) = ("-- the client's CA --", key.serialize_pem());
+    let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
+    ca.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let client_ca = ca.self_signed(&key).unwrap().pem().replace("\r\n", "\n");
+    let key = key.serialize_pem();
     let data = [
         ("tls.crt", &*client),
         ("tls.key", &*key),
-        ("ca.crt", client_ca),
+        ("ca.crt", &*client_ca),
     ];
     offers.secret("client", "kubernetes.io/tls", &data);
     let bundle = offers.ca.clone();
     let cases = [
         (Compatibility::Universal, &*bundle),
-        (Compatibility::Strict, client_ca),
+        (Compatibility::Strict, &*client_ca),
     ];
     for ((number, case), uid) in (1..).zip(cases).zip((1..).step_by(4)) {
         let (compatibility, expected) = case;
