@@ -5,6 +5,7 @@
 #   make lint      formatting and clippy
 #   make parts     builds the real parts of the tests, and says where they are
 #   make operator  the operator, as people install it
+#   make fuzz      hostile input by the million: SECONDS=600 each TARGET="frame gzip"
 #   make generate  the CRDs from the types, also into the chart, and docs/conformance.md
 #   make doc       the API documentation
 
@@ -15,7 +16,7 @@ export RUST_TEST_THREADS
 LEFT_OUT = $(CARGO) run --quiet --locked --package e2e -- left-out
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint generate doc operator parts
+.PHONY: help demo test lint fuzz generate doc operator parts
 
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
@@ -38,6 +39,12 @@ test: lint operator parts
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- --deny warnings
+
+# What is checked is in fuzz/checks; `make test` replays the seeds.
+fuzz: SECONDS ?= 60
+fuzz: TARGET ?= body frame gzip pem profile
+fuzz:
+	fuzz/run $(SECONDS) $(TARGET)
 
 generate:
 	for directory in crds charts/opamp-operator/files; do \

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Memory, Observation, Plug, Report, Wanted, refuse};
 use crate::judge::{Judge, is_object_name};
 
+pub use read::Found;
 pub use state::StateError;
 
 /// How often the directory is looked at.

@@ -18,9 +18,11 @@ const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 
 /// All that a directory holds.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) profiles: BTreeMap<ProfileKey, Value>,
-    pub(super) objects: BTreeMap<ObjectRef, Arc<Object>>,
+pub struct Found {
+    /// Profiles as they are written, not judged yet.
+    pub profiles: BTreeMap<ProfileKey, Value>,
+    /// What profiles may name.
+    pub objects: BTreeMap<ObjectRef, Arc<Object>>,
 }
 
 /// Path, time and size of every file: changes when anything does.
@@ -80,6 +82,18 @@ impl Reader {
 }
 
 impl Found {
+    /// What one file holds; what is wrong in it is left out, and said.
+    ///
+    /// # Errors
+    /// If it is not YAML.
+    pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
+        let mut found = Self::default();
+        let documents = documents(text)?;
+        let wrong = documents.iter().filter_map(|one| found.add(one).err());
+        let wrong = wrong.collect();
+        Ok((found, wrong))
+    }
+
     fn add(&mut self, document: &Value) -> Result<(), String> {
         let kind = document["kind"].as_str().unwrap_or_default();
         if !matches!(kind, "OpAMPConnectionProfile" | "Secret" | "ConfigMap") {
@@ -138,8 +152,12 @@ fn parse(path: &Path, size: u64) -> Result<Vec<Value>, String> {
         return Err(format!("it is larger than {MAX_FILE_BYTES} bytes"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    documents(&text)
+}
+
+fn documents(text: &str) -> Result<Vec<Value>, String> {
     // The parser's own message may quote the line, and the line may be a Secret's.
-    let documents: Vec<Value> = serde_saphyr::from_multiple(&text).map_err(|_| {
+    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|_| {
         "it is not valid YAML (check it with `kubectl apply --dry-run=client`)".to_owned()
     })?;
     let items = documents
