@@ -28,6 +28,8 @@ const REQUEST_INSTANCE_UID: u64 = 1;
 pub(super) enum Denied {
     /// It is bound to another identity.
     Foreign,
+    /// What it shows left its object: it brings back who came by it before.
+    Retired,
     /// The identity may speak for other instance UIDs only.
     NotAllowed,
     /// The identity has as many instance UIDs as it may.
@@ -53,6 +55,7 @@ impl Denied {
     pub(super) fn text(&self) -> String {
         match self {
             Self::Foreign => "this instance UID belongs to another identity".into(),
+            Self::Retired => "these credentials admit no new agent any more".into(),
             Self::NotAllowed => "this identity may not use this instance UID".into(),
             Self::Quota => "this identity has as many agents as it may".into(),
             Self::Revoked(_) => "these credentials are revoked".into(),
@@ -127,8 +130,12 @@ pub(super) fn attach(
         return Err(Denied::Revoked(why));
     }
     let seat = hub.roster.seat(&agent, &verdict).ok_or(Denied::Quota)?;
+    let refused = match verdict.retired {
+        Some(_) => Denied::Retired,
+        None => Denied::Foreign,
+    };
     let link = Link::new(id, transport, presented.clone(), verdict, now.uptime);
-    let step = agent.attach(link, now).ok_or(Denied::Foreign)?;
+    let step = agent.attach(link, now).ok_or(refused)?;
     seat.take(&agent);
     hub.roster.note(&agent, &step.transitions);
     drop(agent);

@@ -130,9 +130,20 @@ async fn law8_a_token_that_left_its_secret_brings_back_who_came_by_it_and_nobody
     };
     let what = "the agent is let in with its old token";
     world.tap.record().wait(what, SOON, look).await?;
-    let known = connections(&world);
-    world.supervisor("a3").await?;
-    refused(&world, known).await?;
+    let third = world.supervisor("a3").await?;
+    let look = |record: &Record| {
+        let all = record.of(&third);
+        let errors = all
+            .iter()
+            .flat_map(|c| &c.sent)
+            .filter_map(|m| m.error.as_deref());
+        Look::when(
+            errors.into_iter().any(|e| e.contains("no new agent")),
+            "not told",
+        )
+    };
+    let what = "a new agent is denied";
+    world.tap.record().wait(what, SOON, look).await?;
     world.finish().await
 }
 

@@ -62,8 +62,12 @@ async fn e4_an_endpoint_moves_to_polling_and_on_to_another_host() -> Result<()> 
     let before = polls();
     exchanges(&world, &uid, 1).await?;
     ensure!(polls() == before, "a poll of the old endpoint");
-    let agent = state.agent(&uid);
-    ensure!(agent["status"]["transport"] == "WebSocket", "{agent}");
+    e2e::eventually::eventually("the agent is known by its WebSocket", SOON, || {
+        let agent = state.agent(&uid);
+        let known = agent["status"]["transport"] == "WebSocket";
+        Look::when(known, agent["status"].to_string())
+    })
+    .await?;
     ensure!(
         offers(&world, &uid).len() == 3,
         "{:?}",
