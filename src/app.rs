@@ -8,7 +8,7 @@ use rustls::crypto::CryptoProvider;
 use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
-    sync::watch,
+    sync::{mpsc, watch},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -21,9 +21,9 @@ use crate::{
         directory::Directory,
         pipe,
     },
-    config::Config,
+    config::{Authentication, Config},
     controller::{Controller, Setup},
-    hub::Hub,
+    hub::{Hub, Reviews, Roster},
     server::Server,
 };
 
@@ -74,12 +74,15 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
         memory = start_backend(&config, source, plug, &tasks, &working) => memory?,
         () = ending.asked() => return Ok(()),
     };
+    let (_reload, reloads) = mpsc::channel(1);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let hub = Arc::new(Hub::new(config.limits.agents, config.hold()));
+    let reviews = Reviews::new(port.questions.clone(), config.review_every());
+    let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
+    let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
     let controller = Controller::new(
         Arc::clone(&hub),
         port,
-        setup(&config)?,
+        setup(&config, reloads)?,
         memory,
         Arc::clone(&provider),
         ready.clone(),
@@ -106,7 +109,7 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
     outcome
 }
 
-fn setup(config: &Config) -> anyhow::Result<Setup> {
+fn setup(config: &Config, reloads: mpsc::Receiver<Authentication>) -> anyhow::Result<Setup> {
     Ok(Setup {
         settings: Settings {
             debounce: config.debounce(),
@@ -116,7 +119,8 @@ fn setup(config: &Config) -> anyhow::Result<Setup> {
         path: config.path.clone(),
         namespaces: config.watch_namespaces(),
         serving: config.serving(),
-        authenticators: config.authenticators().map_err(anyhow::Error::msg)?,
+        authentication: config.authentication().map_err(anyhow::Error::msg)?,
+        reloads,
         first_agent_timeout: config.first_agent_timeout(),
     })
 }
@@ -138,7 +142,8 @@ async fn start_backend(
             Ok(memory)
         }
         Source::Cluster => {
-            let homes = config.home_namespaces().map_err(anyhow::Error::msg)?;
+            let authentication = config.authentication().map_err(anyhow::Error::msg)?;
+            let homes = authentication.homes;
             let (cluster, memory) = reach(&config.namespace, &namespaces, &homes).await?;
             tasks.spawn(cluster.run(plug, working.clone()));
             Ok(memory)

@@ -17,9 +17,10 @@ const ROOT: &[(&str, &[&str])] = &[
     ("cli", &["app", "config", "crd", "telemetry"]),
     // The bounds of the server are part of the configuration.
     ("config", &["server"]),
-    ("controller", &["backend", "hub"]),
+    ("controller", &["backend", "config", "hub"]),
     ("crd", &[]),
-    ("hub", &[]),
+    // The questions and answers of the backend.
+    ("hub", &["backend"]),
     ("judge", &[]),
     ("server", &["hub"]),
     ("telemetry", &[]),

@@ -5,10 +5,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use jiff::SignedDuration;
 use opamp_operator::{
     backend::{Memory, Observation, Plug, Report, StoreError, pipe},
+    config::Authentication,
     controller::{Controller, Setup},
-    hub::Hub,
+    hub::{Hub, Reviews, Roster},
 };
 use opamp_operator_api::{
     OFFERABLE_LABEL, ObjectRef, ProfileKey,
@@ -16,11 +18,11 @@ use opamp_operator_api::{
 };
 use opamp_operator_core::{
     catalog::{AuthenticatorSource, Settings, SourceKind, Stored, Target},
-    identity::{KeyRing, LedgerEntry, Presented, Proof},
+    identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof},
     offer::{Object, Observed},
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 fn generate() -> KeyPair {
@@ -92,7 +94,11 @@ impl Bench {
             ),
         ]);
         let (port, plug) = pipe();
-        let hub = Arc::new(Hub::new(100, Duration::from_secs(15)));
+        let hub = Arc::new(Hub::new(
+            Roster::new(100, 100),
+            Duration::from_secs(15),
+            Reviews::new(port.questions.clone(), Duration::from_secs(3600)),
+        ));
         let namespaces = ["a", "b"].map(str::to_owned);
         let setup = Setup {
             settings: Settings {
@@ -101,13 +107,21 @@ impl Bench {
             },
             advertised_url: "wss://localhost:4320/v1/opamp".parse().unwrap(),
             path: "/v1/opamp".into(),
-            namespaces: namespaces.into(),
+            namespaces: namespaces.clone().into(),
             serving: ObjectRef::secret("a", "serving"),
-            authenticators: vec![AuthenticatorSource {
-                name: "bootstrap".into(),
-                object: ObjectRef::secret("a", "bootstrap"),
-                kind: SourceKind::AgentToken,
-            }],
+            authentication: Authentication {
+                authenticators: vec![AuthenticatorSource {
+                    name: "bootstrap".into(),
+                    kind: SourceKind::AgentToken {
+                        object: ObjectRef::secret("a", "bootstrap"),
+                    },
+                }],
+                homes: namespaces.into(),
+                anonymous: None,
+                deny_list: None,
+                retirement: SignedDuration::from_hours(7 * 24),
+            },
+            reloads: mpsc::channel(1).1,
             first_agent_timeout: Duration::from_secs(120),
         };
         let memory = Memory {
@@ -115,6 +129,7 @@ impl Bench {
             key_lost,
             ledger: Vec::new(),
             agents: Vec::new(),
+            held: Vec::new(),
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let ready = watch::Sender::new(false);
@@ -212,7 +227,7 @@ impl Bench {
         let header = format!("Bearer {token}");
         let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
         let trust = self.hub.trust.borrow().clone()?;
-        Some(trust.verify(&presented, self.hub.clock.now()))
+        Some(trust.verify(&presented, &Bearer::Nobody, self.hub.clock.now()))
     }
 }
 

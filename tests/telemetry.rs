@@ -11,8 +11,13 @@
 #[path = "server/world.rs"]
 mod world;
 
+#[expect(dead_code, reason = "these tests need little of it")]
 #[path = "server/offers.rs"]
 mod offers;
+
+#[expect(dead_code, reason = "these tests need little of it")]
+#[path = "server/peer.rs"]
+mod peer;
 
 mod log;
 
@@ -20,15 +25,17 @@ use std::sync::LazyLock;
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use opamp_operator::{
-    hub::Unknown,
+    hub::Clock,
     server::Limits,
     telemetry::{LogFormat, subscriber},
 };
+use opamp_operator_core::fleet::SettingsState;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::{
     log::Log,
-    offers::{OFFERED, candidate, profile, target},
+    offers::{OFFERED, publish, target},
+    peer::{BOTH, Peer, full},
     world::{TOKEN, World, ask, hello},
 };
 
@@ -77,11 +84,7 @@ fn assert_kept(log: &Log, secret: &str) {
 async fn law7_no_filter_makes_a_library_show_what_is_offered() {
     let log = &*LOG;
     let world = World::trusting(Limits::default()).await;
-    let hub = &world.hub;
-    hub.book
-        .publish_candidates(vec![candidate()], Unknown::default());
-    let target = target(hub.clock.now());
-    hub.book.publish_target(&profile(), Some(target));
+    publish(&world.hub, target(world.hub.clock.now()));
     let mut socket = world.socket().await;
     let offer = ask(&mut socket, &hello(1)).await.connection_settings;
     let headers = offer.unwrap().opamp.unwrap().headers.unwrap().headers;
@@ -130,4 +133,30 @@ async fn law10_reaching_a_limit_is_one_line_not_a_flood() {
     }
     let lines = log.lines("limits.connections is reached");
     assert_eq!(lines.len(), 1, "{lines:?}");
+}
+
+#[tokio::test]
+async fn t06_t09_t11_both_transports_send_nothing_too_large_and_the_log_says_so() {
+    let log = &*LOG;
+    let target = target(Clock::start().now());
+    let offer = target.current.offer(0).len();
+    for (sent_bytes, fits) in [(offer + 63, false), (offer + 64, true)] {
+        let world = World::trusting(Limits {
+            sent_bytes,
+            ..Limits::default()
+        })
+        .await;
+        publish(&world.hub, target.clone());
+        for (over, uid) in BOTH.into_iter().zip(1..) {
+            let mut peer = Peer::new(&world, over, uid).await;
+            // Answered it is all the same (M01).
+            let reply = peer.say(full()).await;
+            assert_eq!(reply.connection_settings.is_some(), fits, "{over:?}");
+            let state = peer.record().unwrap().state;
+            assert_eq!(state == SettingsState::Offered, fits, "{over:?}");
+        }
+        let lines = log.lines("larger than limits.sentBytes");
+        assert_eq!(lines.len(), 1, "{}", log.text());
+        assert!(lines[0].contains("default/agents"), "{lines:?}");
+    }
 }

@@ -10,9 +10,9 @@
 pub mod broken;
 pub mod certificates;
 pub mod cluster;
+pub mod counterpart;
 pub mod demo;
 pub mod eventually;
-pub mod go_client;
 mod guard;
 pub mod leaks;
 pub mod manifests;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use e2e::parts::clients::Client;
 use e2e::parts::{Parts, Set};
 use e2e::timeline::say;
 use e2e::{cluster, demo};
@@ -22,6 +23,9 @@ enum Command {
         #[arg(long, value_enum, default_value_t = Set::Directory)]
         set: Set,
     },
+    /// Prints the arguments that leave out the tests whose tools are missing on
+    /// this machine, and says loudly which and why.
+    LeftOut,
     /// Keeps a control plane for development and says how to use it.
     Up {
         /// Ends with the standard input and says only where it is: for tests.
@@ -36,6 +40,10 @@ enum Command {
 async fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Build { set } => build(set).await,
+        Command::LeftOut => {
+            left_out();
+            Ok(())
+        }
         Command::Up { attached } => cluster::up(attached).await,
         Command::Demo => demo::run().await,
     };
@@ -52,5 +60,24 @@ async fn build(set: Set) -> anyhow::Result<()> {
     for (name, path) in Parts::ensure(set).await?.iter() {
         say(&format!("{name:<24} {}", path.display()));
     }
+    if set == Set::All {
+        for client in Client::ALL {
+            if let Some(why) = client.lacks() {
+                eprintln!("*** not built: {}: {why}", client.name());
+                continue;
+            }
+            let path = client.ensure().await?;
+            say(&format!("{:<24} {}", client.name(), path.display()));
+        }
+    }
     Ok(())
+}
+
+fn left_out() {
+    for client in Client::ALL {
+        if let Some(why) = client.lacks() {
+            say(&format!("--skip {}", client.tests()));
+            eprintln!("*** LEFT OUT: all tests {}*: {why}", client.tests());
+        }
+    }
 }

@@ -33,6 +33,8 @@ pub struct Options {
     pub restart_hold: Duration,
     /// Replaces the authenticators of the default configuration.
     pub authenticators: Option<Value>,
+    /// More of the configuration.
+    pub configuration: Value,
     /// What it logs.
     pub log: &'static str,
 }
@@ -296,7 +298,7 @@ fn free_port() -> Result<SocketAddr> {
 fn configuration(backend: &Backend, options: &Options, admin: SocketAddr) -> Value {
     let namespace = backend.namespace();
     let authenticators = options.authenticators.clone();
-    json!({
+    let mut configuration = json!({
         "apiVersion": API_VERSION,
         "kind": "OperatorConfiguration",
         "namespace": namespace,
@@ -309,7 +311,11 @@ fn configuration(backend: &Backend, options: &Options, admin: SocketAddr) -> Val
         "debounceMilliseconds": milliseconds(options.debounce),
         "firstAgentTimeoutSeconds": options.first_agent.as_secs(),
         "restartHoldSeconds": options.restart_hold.as_secs(),
-    })
+    });
+    for (field, value) in options.configuration.as_object().into_iter().flatten() {
+        configuration[field] = value.clone();
+    }
+    configuration
 }
 
 fn milliseconds(time: Duration) -> u64 {

@@ -1,20 +1,24 @@
-//! The real parts: pinned Go modules under `e2e/parts`, built once per pin.
+//! The real parts: pinned Go modules under `e2e/parts`, built once per pin, and
+//! beside them [`clients`] in other languages.
 //!
 //! A part lives in `<cache>/opamp-operator/parts/<key>/<name>`; the key covers
 //! the module's pins and sources, the build flags and the Go version, so a
 //! clone, a branch and a parallel build can share one cache.
 
+pub mod clients;
+mod progress;
+
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
+use self::progress::Progress;
 use crate::process::{run, tail};
 
 /// A set of parts that a tier of tests needs.
@@ -24,6 +28,8 @@ pub enum Set {
     Directory,
     /// The above and a Kubernetes control plane, cert-manager and helm.
     ControlPlane,
+    /// The above and the clients in other languages whose tools are there.
+    All,
 }
 
 /// How one part is built.
@@ -137,15 +143,20 @@ pub fn cache() -> Result<PathBuf> {
 fn recipes(set: Set) -> impl Iterator<Item = &'static Recipe> {
     let more: &[Recipe] = match set {
         Set::Directory => &[],
-        Set::ControlPlane => &CONTROL_PLANE,
+        Set::ControlPlane | Set::All => &CONTROL_PLANE,
     };
     DIRECTORY.iter().chain(more)
 }
 
 fn module_folder(recipe: &Recipe) -> PathBuf {
+    sources_of(recipe.module)
+}
+
+/// The folder under `e2e/parts` with what a part is made from.
+fn sources_of(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("parts")
-        .join(recipe.module)
+        .join(part)
 }
 
 fn go_version() -> Result<String> {
@@ -165,18 +176,23 @@ fn go_version() -> Result<String> {
 
 /// The cache key of a part: everything that may change its binary.
 fn key(recipe: &Recipe, go: &str) -> Result<String> {
-    let folder = module_folder(recipe);
+    let more = format!("{go}\0{:?}", flags(recipe)?);
+    digest(&module_folder(recipe), &more)
+}
+
+/// Covers every file of a folder, and `more`.
+fn digest(folder: &Path, more: &str) -> Result<String> {
     let mut files = Vec::new();
-    sources(&folder, &mut files)?;
+    sources(folder, &mut files)?;
     files.sort();
     let mut digest = Sha256::new();
     for file in files {
         let bytes = std::fs::read(&file)?;
-        let name = file.strip_prefix(&folder)?.to_string_lossy().into_owned();
+        let name = file.strip_prefix(folder)?.to_string_lossy().into_owned();
         digest.update(format!("{name}\0{}\0", bytes.len()));
         digest.update(bytes);
     }
-    digest.update(format!("{go}\0{:?}", flags(recipe)?));
+    digest.update(more);
     let mut text = hex::encode(digest.finalize());
     text.truncate(24);
     Ok(text)
@@ -218,31 +234,54 @@ fn flags(recipe: &Recipe) -> Result<Vec<String>> {
 }
 
 fn build(recipe: Recipe, folder: &Path) -> Result<()> {
+    let module = module_folder(&recipe);
+    let by_hand = format!(
+        "cd {} && CGO_ENABLED=0 go build {}",
+        module.display(),
+        recipe.package
+    );
+    once(recipe.name, folder, &by_hand, |into| {
+        let mut command = std::process::Command::new("go");
+        command
+            .arg("build")
+            .args(flags(&recipe)?)
+            .arg("-o")
+            .args([into.as_os_str(), recipe.package.as_ref()])
+            .current_dir(module)
+            .env("CGO_ENABLED", "0")
+            .env("GOFLAGS", "-buildvcs=false");
+        Ok(command)
+    })
+}
+
+/// Makes the part `name` in `folder`, if it is not there, with a command that
+/// is told where to put it. It appears whole or not at all; of several
+/// processes that want it one works and the others wait.
+fn once(
+    name: &'static str,
+    folder: &Path,
+    by_hand: &str,
+    command: impl FnOnce(&Path) -> Result<std::process::Command>,
+) -> Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
-    let lock = File::create(folder.join(format!(".{}.lock", recipe.name)))?;
+    let lock = File::create(folder.join(format!(".{name}.lock")))?;
     lock.lock()?;
-    let done = folder.join(recipe.name);
-    if done.is_file() {
+    let done = folder.join(name);
+    if done.exists() {
         return Ok(());
     }
-    let temporary = folder.join(format!(".{}.{}", recipe.name, std::process::id()));
-    let log_path = folder.join(format!("{}.build.log", recipe.name));
+    let temporary = folder.join(format!(".{name}.{}", std::process::id()));
+    let log_path = folder.join(format!("{name}.build.log"));
     let log = File::create(&log_path)?;
-    let mut child = std::process::Command::new("go")
-        .arg("build")
-        .args(flags(&recipe)?)
-        .arg("-o")
-        .args([temporary.as_os_str(), recipe.package.as_ref()])
-        .current_dir(module_folder(&recipe))
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-buildvcs=false")
+    let mut command = command(&temporary)?;
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
-        .context("cannot start go")?;
-    let mut progress = Progress::start(recipe.name);
+        .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let mut progress = Progress::start(name);
     let mut ended = None;
     // A build has no deadline of its own: a cold one on a small machine takes minutes,
     // and the person sees it count.
@@ -256,63 +295,13 @@ fn build(recipe: Recipe, folder: &Path) -> Result<()> {
     progress.end();
     if !ended.is_some_and(|status| status.success()) {
         let _ = std::fs::remove_file(&temporary);
+        let _ = std::fs::remove_dir_all(&temporary);
         let text = std::fs::read_to_string(&log_path).unwrap_or_default();
-        let folder = module_folder(&recipe);
-        bail!(
-            "building {} failed; try again by hand: cd {} && CGO_ENABLED=0 go build {}\n{}",
-            recipe.name,
-            folder.display(),
-            recipe.package,
-            tail(&text, 20)
-        );
+        let end = tail(&text, 20);
+        bail!("building {name} failed; try again by hand: {by_hand}\n{end}");
     }
     std::fs::rename(&temporary, &done)?;
     Ok(())
-}
-
-/// A line that counts seconds: in place on a terminal, now and then elsewhere.
-struct Progress {
-    what: &'static str,
-    start: Instant,
-    said: Instant,
-}
-
-impl Progress {
-    fn start(what: &'static str) -> Self {
-        let now = Instant::now();
-        let progress = Self {
-            what,
-            start: now,
-            said: now,
-        };
-        progress.print("\n");
-        progress
-    }
-
-    fn tick(&mut self) {
-        if std::io::stderr().is_terminal() {
-            self.print("");
-        } else if self.said.elapsed() >= Duration::from_secs(15) {
-            self.said = Instant::now();
-            self.print("\n");
-        }
-    }
-
-    fn end(&self) {
-        self.print(" done\n");
-    }
-
-    fn print(&self, end: &str) {
-        let seconds = self.start.elapsed().as_secs();
-        let mut err = std::io::stderr().lock();
-        let (before, end) = match (err.is_terminal(), end) {
-            (true, "\n") => ("", ""),
-            (true, end) => ("\r", end),
-            (false, end) => ("", end),
-        };
-        let _ = write!(err, "{before}building {} … {seconds} s{end}", self.what);
-        let _ = err.flush();
-    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,9 @@ impl Scene {
         self.epilogue = Some(Box::new(epilogue));
     }
 
-    fn logs(&self) -> PathBuf {
+    /// Where every process of the scene has its log: the leak check reads all,
+    /// and a failure prints their ends.
+    pub(crate) fn logs(&self) -> PathBuf {
         self.dir.path().join("logs")
     }
 
@@ -172,6 +174,7 @@ impl Scene {
             first_agent: self.setup.first_agent,
             restart_hold: self.setup.restart_hold,
             authenticators: self.setup.authenticators.clone(),
+            configuration: self.setup.configuration.clone(),
             log: self.setup.log,
         };
         let folder = self.dir.path().join("operator");
@@ -304,13 +307,13 @@ impl Scene {
     /// Everything a person needs after a failure.
     fn report(&self) -> String {
         let mut text = format!("=== {}: timeline\n{}", self.name, self.timeline.render());
-        let operator = self.operator.iter().map(Operator::log);
-        let supervisors = self.supervisors.iter().map(Supervisor::log);
-        for (log, lines) in operator
-            .map(|log| (log, 60))
-            .chain(supervisors.map(|log| (log, 12)))
-        {
-            let end = tail(&read_from(log, LogMark::default()), lines);
+        let entries = std::fs::read_dir(self.logs()).into_iter().flatten();
+        let mut logs: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+        logs.sort();
+        for log in logs {
+            let operator = log.file_stem().is_some_and(|stem| stem == "operator");
+            let lines = if operator { 60 } else { 12 };
+            let end = tail(&read_from(&log, LogMark::default()), lines);
             let _ = writeln!(text, "=== end of {}\n{end}", log.display());
         }
         text.extend(self.epilogue.iter().map(|epilogue| epilogue()));

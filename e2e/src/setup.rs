@@ -27,6 +27,8 @@ pub struct Setup {
     pub restart_hold: Duration,
     /// Replaces the standard authenticators.
     pub authenticators: Option<Value>,
+    /// More of the operator's configuration.
+    pub configuration: Value,
     /// What the operator logs.
     pub log: &'static str,
     /// Prints the timeline as it grows, and leaves signals to the caller.
@@ -40,6 +42,7 @@ impl Default for Setup {
             first_agent: Duration::from_mins(2),
             restart_hold: Duration::from_secs(4),
             authenticators: None,
+            configuration: Value::Null,
             log: OWN_LOG,
             echo: false,
         }

@@ -6,20 +6,24 @@ pub mod cluster;
 pub mod directory;
 mod record;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use opamp_operator_api::{
     ConditionType, ObjectRef, ProfileKey, Reason,
     v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
 };
 use opamp_operator_core::{
-    catalog::Stored,
+    catalog::{KeySource, Stored},
     fleet::AgentRecord,
-    identity::{KeyRing, LedgerEntry},
+    identity::{HeldEntry, KeyRing, LedgerEntry, ServiceAccount, Vouched},
     offer::{Observed, Refusal},
     status::ProfileEvent,
 };
 use opamp_wire::InstanceUid;
+use secrecy::SecretString;
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// Which time an object is wanted: what is wanted anew must be told anew.
@@ -40,6 +44,57 @@ pub enum Observation {
     Listed(String),
     /// The profiles of a namespace may not be read, for the time being.
     Unlistable(String),
+    /// What a wanted document holds, or why it cannot be had.
+    Document(KeySource, Result<Vec<u8>, String>),
+    /// The ServiceAccounts of a namespace in which some are agents: name and
+    /// `metadata.uid`. None while that may not be read.
+    ServiceAccounts(String, Option<BTreeMap<String, String>>),
+    /// A Pod of such a namespace was deleted; its `metadata.uid`.
+    PodGone(String),
+}
+
+/// A question that only the Kubernetes API can answer.
+#[derive(Debug)]
+pub enum Question {
+    /// Whose is this token, for this audience and no other, and may it connect?
+    Token {
+        /// The audience.
+        audience: String,
+        /// The token.
+        token: SecretString,
+        /// To whoever asks.
+        answer: oneshot::Sender<Judged>,
+    },
+    /// Does what was vouched for still stand: does the ServiceAccount exist, the
+    /// Pod too, and may it connect? The token may have ended meanwhile.
+    Standing {
+        /// What was vouched for.
+        vouched: Arc<Vouched>,
+        /// To whoever asks.
+        answer: oneshot::Sender<Standing>,
+    },
+}
+
+/// What the Kubernetes API says of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// It is this one's, who may connect.
+    Vouched(Box<ServiceAccount>),
+    /// It proves nobody, or somebody who may not connect; why, for the log.
+    Denied(String),
+    /// Nobody could say; why, for the log.
+    Unknown(String),
+}
+
+/// What the Kubernetes API says of somebody it vouched for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// As before.
+    Stands,
+    /// Not any more; why, for the log.
+    Gone(String),
+    /// Nobody could say; why, for the log.
+    Unknown(String),
 }
 
 /// What a backend is to write.
@@ -70,6 +125,8 @@ pub enum Report {
     ),
     /// Ledger entries that nobody needs any more.
     Forget(Vec<LedgerEntry>),
+    /// What authenticators hold and held: all of it.
+    Held(Vec<HeldEntry>),
     /// Agents that nobody has heard of for long: home namespace and UID.
     ForgetAgents(Vec<(String, InstanceUid)>),
 }
@@ -96,6 +153,8 @@ pub struct Memory {
     pub ledger: Vec<LedgerEntry>,
     /// Who was seen.
     pub agents: Vec<AgentRecord>,
+    /// What authenticators held.
+    pub held: Vec<HeldEntry>,
 }
 
 /// The controller's end of the pipe.
@@ -105,6 +164,10 @@ pub struct Port {
     pub observations: mpsc::Receiver<Observation>,
     /// What it should watch.
     pub wanted: watch::Sender<Wanted>,
+    /// What else it should read.
+    pub documents: watch::Sender<BTreeSet<KeySource>>,
+    /// What only it can answer.
+    pub questions: mpsc::Sender<Question>,
     /// What it should write.
     pub reports: mpsc::Sender<Report>,
 }
@@ -116,6 +179,10 @@ pub struct Plug {
     pub observations: mpsc::Sender<Observation>,
     /// From the controller.
     pub wanted: watch::Receiver<Wanted>,
+    /// From the controller.
+    pub documents: watch::Receiver<BTreeSet<KeySource>>,
+    /// From the server.
+    pub questions: mpsc::Receiver<Question>,
     /// From the controller.
     pub reports: mpsc::Receiver<Report>,
 }
@@ -138,16 +205,22 @@ const QUEUE: usize = 1024;
 pub fn pipe() -> (Port, Plug) {
     let (observed, observations) = mpsc::channel(QUEUE);
     let (wanted, wants) = watch::channel(Wanted::new());
+    let (documents, read) = watch::channel(BTreeSet::new());
+    let (questions, asked) = mpsc::channel(QUEUE);
     let (reports, reported) = mpsc::channel(QUEUE);
     (
         Port {
             observations,
             wanted,
+            documents,
+            questions,
             reports,
         },
         Plug {
             observations: observed,
             wanted: wants,
+            documents: read,
+            questions: asked,
             reports: reported,
         },
     )

@@ -22,6 +22,7 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     agent.status = Some(OpAMPAgentStatus {
         profile: record.profile.clone(),
         connected: record.connected.is_some(),
+        bound_time: record.bound_at.map(Time),
         last_contact_time: Some(Time(record.last_contact)),
         transport: record.connected,
         settings: Some(SettingsStatus {
@@ -86,12 +87,14 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         uid,
         namespace: binding.namespace.clone(),
         binding: Some(binding),
+        bound_at: status.bound_time.map(|time| time.0),
         attributes: None,
         profile: status.profile,
         connected: None,
         interval: DEFAULT_INTERVAL,
         capable: false,
         receives: false,
+        cannot_return: false,
         exhausted: false,
         state: match state {
             SettingsState::Applied if proved.is_none() => SettingsState::Pending,
@@ -136,12 +139,14 @@ mod tests {
                 authenticator: "bootstrap".into(),
                 subject: "token".into(),
             }),
+            bound_at: Some(at(50)),
             attributes: None,
             profile: Some(profile.clone()),
             connected: Some(Transport::WebSocket),
             interval: DEFAULT_INTERVAL,
             capable: true,
             receives: true,
+            cannot_return: false,
             exhausted: false,
             state: SettingsState::Applied,
             proved: Some(Proved {

@@ -1,10 +1,15 @@
 //! The configuration file: `kind: OperatorConfiguration`.
 
+mod authentication;
+
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
-use opamp_operator_api::{ObjectKind, ObjectRef};
-use opamp_operator_core::catalog::{AuthenticatorSource, SourceKind};
+use jiff::SignedDuration;
+use opamp_operator_api::ObjectRef;
 use serde::Deserialize;
+
+pub use authentication::Authentication;
+use authentication::{Anonymous, Authenticator, DenyList, fixed_home, sources};
 
 use crate::server::Limits;
 
@@ -55,7 +60,17 @@ pub struct Config {
     admin_namespaces: Option<BTreeSet<String>>,
     #[serde(default)]
     watch_namespaces: Option<BTreeSet<String>>,
+    #[serde(default)]
+    home_namespaces: Option<BTreeSet<String>>,
     authenticators: Vec<Authenticator>,
+    #[serde(default)]
+    anonymous: Option<Anonymous>,
+    #[serde(default)]
+    deny_list: Option<DenyList>,
+    #[serde(default = "seven_days")]
+    retirement_hours: u32,
+    #[serde(default = "one_hour")]
+    review_seconds: u64,
     #[serde(default = "two_thousand")]
     debounce_milliseconds: u64,
     #[serde(default = "hundred_twenty")]
@@ -81,40 +96,6 @@ struct SecretName {
     secret_name: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Authenticator {
-    name: String,
-    #[serde(default)]
-    agent_token: Option<AgentToken>,
-    #[serde(default)]
-    client_certificate: Option<ClientCertificate>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct AgentToken {
-    secret_name: String,
-    namespace: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ClientCertificate {
-    ca_bundle_ref: BundleRef,
-    namespace: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct BundleRef {
-    #[serde(default = "config_map")]
-    kind: ObjectKind,
-    name: String,
-    #[serde(default = "ca_crt")]
-    key: String,
-}
-
 fn default_listen() -> SocketAddr {
     SocketAddr::from(([0, 0, 0, 0], 4320))
 }
@@ -130,11 +111,11 @@ fn hundred_twenty() -> u64 {
 fn fifteen() -> u64 {
     15
 }
-fn config_map() -> ObjectKind {
-    ObjectKind::ConfigMap
+fn seven_days() -> u32 {
+    7 * 24
 }
-fn ca_crt() -> String {
-    "ca.crt".into()
+fn one_hour() -> u64 {
+    3600
 }
 
 impl Config {
@@ -179,7 +160,7 @@ impl Config {
                 config.path
             ));
         }
-        config.authenticators()?;
+        config.authentication()?;
         Ok(config)
     }
 
@@ -205,16 +186,35 @@ impl Config {
             .unwrap_or_else(|| [self.namespace.clone()].into())
     }
 
-    /// Namespaces in which agents may be at home.
+    /// Who may connect.
     ///
     /// # Errors
-    /// As [`Self::authenticators`].
-    pub fn home_namespaces(&self) -> Result<BTreeSet<String>, String> {
-        let home = |source: AuthenticatorSource| match source.kind {
-            SourceKind::AgentToken => source.object.namespace,
-            SourceKind::ClientCertificate { namespace, .. } => namespace,
+    /// With what is wrong.
+    pub fn authentication(&self) -> Result<Authentication, String> {
+        let authenticators = sources(&self.authenticators, &self.namespace)?;
+        let fixed = || authenticators.iter().map(fixed_home);
+        let mut homes = match &self.home_namespaces {
+            Some(homes) => homes.clone(),
+            None if fixed().any(|home| home.is_none()) => self.watch_namespaces(),
+            None => BTreeSet::new(),
         };
-        Ok(self.authenticators()?.into_iter().map(home).collect())
+        homes.extend(fixed().flatten().map(Into::into));
+        let anonymous = self.anonymous.as_ref().map(|a| a.namespace.clone());
+        let deny_list = self.deny_list.as_ref();
+        homes.extend(anonymous.clone());
+        Ok(Authentication {
+            authenticators,
+            homes,
+            anonymous,
+            deny_list: deny_list.map(|list| ObjectRef::config_map(&self.namespace, &list.name)),
+            retirement: SignedDuration::from_hours(self.retirement_hours.into()),
+        })
+    }
+
+    /// How often a session is judged again whose identity others vouch for.
+    #[must_use]
+    pub fn review_every(&self) -> Duration {
+        Duration::from_secs(self.review_seconds.max(1))
     }
 
     /// How long changes are collected.
@@ -233,55 +233,6 @@ impl Config {
     #[must_use]
     pub fn hold(&self) -> Duration {
         Duration::from_secs(self.restart_hold_seconds)
-    }
-
-    /// The authenticators, in their order.
-    ///
-    /// # Errors
-    /// If one is of no kind, or of two.
-    pub fn authenticators(&self) -> Result<Vec<AuthenticatorSource>, String> {
-        let source = |authenticator: &Authenticator| {
-            let name = authenticator.name.clone();
-            let (object, kind) = match (
-                &authenticator.agent_token,
-                &authenticator.client_certificate,
-            ) {
-                (Some(token), None) => {
-                    let namespace = token.namespace.as_deref().unwrap_or(&self.namespace);
-                    (
-                        ObjectRef::secret(namespace, &token.secret_name),
-                        SourceKind::AgentToken,
-                    )
-                }
-                (None, Some(certificate)) => {
-                    let bundle = &certificate.ca_bundle_ref;
-                    let kind = SourceKind::ClientCertificate {
-                        key: bundle.key.clone(),
-                        namespace: certificate.namespace.clone(),
-                    };
-                    (
-                        ObjectRef::new(bundle.kind, &self.namespace, &bundle.name),
-                        kind,
-                    )
-                }
-                _ => {
-                    return Err(format!(
-                        "authenticator `{name}` must have exactly one of `agentToken` and `clientCertificate`"
-                    ));
-                }
-            };
-            Ok(AuthenticatorSource { name, object, kind })
-        };
-        let mut names = BTreeSet::new();
-        for authenticator in &self.authenticators {
-            if !names.insert(&authenticator.name) {
-                let name = &authenticator.name;
-                return Err(format!(
-                    "two authenticators have the name `{name}`: agents are bound to it"
-                ));
-            }
-        }
-        self.authenticators.iter().map(source).collect()
     }
 }
 

@@ -4,6 +4,7 @@
 mod own;
 mod publish;
 mod report;
+mod serving;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,9 +15,9 @@ use std::{
 use jiff::SignedDuration;
 use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::{
-    catalog::{AuthenticatorSource, Catalog, Settings},
+    catalog::{AuthenticatorSource, Catalog, KeySource, Settings},
     earliest,
-    identity::{Authenticator, KeyRing, Ledger, Trust},
+    identity::{Authenticator, DenyList, HeldBook, KeyRing, Ledger, ServiceAccounts, Trust},
     offer::Serving,
     rollout::Rollout,
 };
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     backend::{Memory, Observation, Port, Ticket, Wanted},
+    config::Authentication,
     hub::Hub,
 };
 
@@ -45,8 +47,10 @@ pub struct Setup {
     pub namespaces: BTreeSet<String>,
     /// The Secret with the serving certificate.
     pub serving: ObjectRef,
-    /// In their order.
-    pub authenticators: Vec<AuthenticatorSource>,
+    /// Who may connect, as configured.
+    pub authentication: Authentication,
+    /// A new configuration of that.
+    pub reloads: mpsc::Receiver<Authentication>,
     /// How long the first agent may take to bring evidence.
     pub first_agent_timeout: Duration,
 }
@@ -65,9 +69,18 @@ pub struct Controller {
     trust: Arc<Trust>,
     /// The last usable form of each authenticator, and what is wrong with it.
     authenticators: BTreeMap<String, Authenticator>,
+    /// What they hold and held.
+    held: HeldBook,
+    /// They are to be stored.
+    held_changed: bool,
+    /// Files and pages that they read.
+    documents: BTreeMap<KeySource, Result<Vec<u8>, String>>,
+    /// The last deny list that could be read.
+    deny: Option<DenyList>,
+    service_accounts: Arc<ServiceAccounts>,
     impaired: BTreeMap<String, String>,
     serving: Option<Serving>,
-    next_serving: Option<own::NextServing>,
+    next_serving: Option<serving::NextServing>,
     rollouts: BTreeMap<ProfileKey, Rollout>,
     /// Profiles to be reported, and when each may be.
     dirty: BTreeSet<ProfileKey>,
@@ -139,6 +152,11 @@ impl Controller {
             key_lost: memory.key_lost,
             trust,
             authenticators: BTreeMap::new(),
+            held: HeldBook::new(memory.held),
+            held_changed: false,
+            documents: BTreeMap::new(),
+            deny: None,
+            service_accounts: Arc::default(),
             impaired: BTreeMap::new(),
             serving: None,
             next_serving: None,
@@ -175,6 +193,7 @@ impl Controller {
                     None => break,
                 },
                 Some(stored) = self.stored.1.recv() => self.stored(stored),
+                Some(authentication) = self.setup.reloads.recv() => self.reload(authentication),
                 () = self.hub.roster.changed() => {}
                 _ = tick.tick() => self.hub.roster.tick(self.hub.clock.now()),
                 _ = forget.tick() => self.forget_agents().await,
@@ -194,6 +213,8 @@ impl Controller {
                 self.publish().await;
                 self.report().await;
             }
+            self.forget_held();
+            self.store_held().await;
         }
         self.collect();
         self.report().await;
@@ -207,7 +228,11 @@ impl Controller {
         });
         let next = earliest(self.catalog.next_due(), reports.min());
         let next = earliest(next, self.replan.values().min().copied());
-        earliest(next, self.held_until())
+        let retirement = self.setup.authentication.retirement;
+        let forgotten = self.held.next_end(retirement);
+        let now = self.hub.clock.now();
+        let forgotten = forgotten.map(|end| now.uptime_at(end));
+        earliest(earliest(next, self.held_until()), forgotten)
     }
 
     /// When a new serving certificate is held back no longer.
@@ -252,6 +277,20 @@ impl Controller {
                 self.unlistable.insert(namespace);
                 self.heard(before);
             }
+            Observation::Document(source, read) => {
+                if self.documents.insert(source, read.clone()) != Some(read) {
+                    self.change_trust();
+                }
+            }
+            Observation::ServiceAccounts(namespace, known) => {
+                let accounts = Arc::make_mut(&mut self.service_accounts);
+                match known {
+                    Some(known) => drop(accounts.insert(namespace, known)),
+                    None => drop(accounts.remove(&namespace)),
+                }
+                self.change_trust();
+            }
+            Observation::PodGone(uid) => self.hub.reviews.pod_gone(&uid),
         }
     }
 
@@ -275,12 +314,18 @@ impl Controller {
     pub(super) fn want(&mut self) {
         let mut names = self.catalog.wanted();
         names.insert(self.setup.serving.clone());
-        names.extend(
-            self.setup
-                .authenticators
-                .iter()
-                .map(|source| source.object.clone()),
-        );
+        let authentication = &self.setup.authentication;
+        let read = authentication.authenticators.iter();
+        names.extend(read.filter_map(AuthenticatorSource::object).cloned());
+        names.extend(authentication.deny_list.clone());
+        let documents = self.wanted_documents();
+        self.documents
+            .retain(|source, _| documents.contains(source));
+        self.port.documents.send_if_modified(|wanted| {
+            let differs = *wanted != documents;
+            *wanted = documents;
+            differs
+        });
         if names.iter().eq(self.wanted.keys()) {
             return;
         }

@@ -1,49 +1,30 @@
-//! The operator's own objects: the serving certificate and what its
-//! authenticators read.
+//! What the operator reads for itself: whom it trusts, and whom not any more.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc};
 
-use opamp_operator_api::{ObjectRef, ProfileKey};
+use opamp_operator_api::ObjectRef;
 use opamp_operator_core::{
-    catalog::{AuthenticatorSource, Built, authenticator},
-    fleet::AgentRecord,
-    identity::{Authenticator, Trust},
-    offer::{Object, Observed, Revision, Serving, hold_back},
+    catalog::{
+        AuthenticatorSource, Built, KeySource, Material, SourceKind, authenticator, remember,
+    },
+    identity::{Authenticator, DenyList, Sources, Trust},
+    offer::Observed,
 };
-use rustls::sign::CertifiedKey;
-use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
 
 use super::Controller;
+use crate::{backend::Report, config::Authentication};
 
-/// A serving certificate on its way into use.
-pub(super) struct NextServing {
-    serving: Serving,
-    key: Arc<CertifiedKey>,
-    /// While it is held back.
-    pub(super) until: Option<Duration>,
-}
-
-/// Is any of these agents known to run the revision, or on its way to it?
-fn runs(agents: &[AgentRecord], revision: &Revision) -> bool {
-    let this = |profile: &ProfileKey, number: u64| {
-        number == revision.number() && profile == revision.profile()
-    };
-    agents.iter().any(|agent| {
-        let proved = agent.proved.as_ref();
-        let offered = agent.last_offer.as_ref();
-        proved.is_some_and(|proved| this(&proved.profile, proved.number))
-            || offered.is_some_and(|(offered, _)| this(&offered.profile, offered.number))
-    })
-}
+/// What is wrong with the deny list is remembered under a name that no
+/// authenticator can have.
+const DENY_LIST: &str = "/";
 
 impl Controller {
     pub(super) fn is_own(&self, object: &ObjectRef) -> bool {
+        let authentication = &self.setup.authentication;
+        let reads = |source: &AuthenticatorSource| source.object() == Some(object);
         *object == self.setup.serving
-            || self
-                .setup
-                .authenticators
-                .iter()
-                .any(|source| source.object == *object)
+            || authentication.deny_list.as_ref() == Some(object)
+            || authentication.authenticators.iter().any(reads)
     }
 
     /// Takes in a change of an own object: every profile is judged anew by it.
@@ -51,146 +32,176 @@ impl Controller {
         if *object == self.setup.serving {
             self.read_serving();
         }
-        self.publish_trust();
+        if self.setup.authentication.deny_list.as_ref() == Some(object) {
+            self.read_deny_list(object);
+        }
+        self.change_trust();
         self.catalog.touch_all(self.hub.clock.now());
     }
 
-    fn read_serving(&mut self) {
-        let object = match self.catalog.object(&self.setup.serving) {
-            Observed::Present(object) => Arc::clone(object),
+    /// Who may connect is configured anew. What an authenticator of the same
+    /// name knew stays until its objects are read.
+    pub(super) fn reload(&mut self, authentication: Authentication) {
+        if self.setup.authentication == authentication {
+            return;
+        }
+        tracing::info!("who may connect is configured anew");
+        let kept: BTreeSet<_> = authentication
+            .authenticators
+            .iter()
+            .filter(|source| self.setup.authentication.authenticators.contains(source))
+            .map(|source| source.name.clone())
+            .collect();
+        self.authenticators.retain(|name, _| kept.contains(name));
+        self.impaired.retain(|name, _| kept.contains(name));
+        if self.setup.authentication.deny_list != authentication.deny_list {
+            self.impaired.remove(DENY_LIST);
+        }
+        self.setup.authentication = authentication;
+        self.want();
+        if let Some(list) = self.setup.authentication.deny_list.clone() {
+            self.read_deny_list(&list);
+        }
+        self.change_trust();
+        self.catalog.touch_all(self.hub.clock.now());
+    }
+
+    /// What is revoked. A line that cannot be read takes nothing back: what was
+    /// revoked before stays so until the list can be read whole.
+    fn read_deny_list(&mut self, object: &ObjectRef) {
+        let problem = match self.catalog.object(object) {
             Observed::Pending => return,
-            Observed::Absent | Observed::Forbidden(_) => {
-                tracing::warn!(object = %self.setup.serving, "the serving certificate cannot be read; the last one stays in use");
-                return;
+            Observed::Forbidden(remedy) => Some(format!("{object} may not be read: {remedy}")),
+            // One that is replaced is away for a moment.
+            Observed::Absent => {
+                self.deny.get_or_insert_default();
+                None
+            }
+            Observed::Present(object) => {
+                let data = object.data.iter();
+                let data = data.map(|(key, value)| (key.as_str(), value.as_slice()));
+                let (mut list, problems) = DenyList::read(data);
+                let problem = (!problems.is_empty()).then(|| problems.join("; "));
+                if let Some(before) = self.deny.take().filter(|_| problem.is_some()) {
+                    list.extend(&before);
+                }
+                self.deny = Some(list);
+                problem
             }
         };
-        match self.load_serving(&object) {
-            Ok((serving, key)) => {
-                self.next_serving =
-                    (self.serving.as_ref() != Some(&serving)).then(|| NextServing {
-                        serving,
-                        key: Arc::new(key),
-                        until: None,
-                    });
-                self.change_serving();
+        self.impair(DENY_LIST, problem, "the deny list");
+    }
+
+    /// Says what is wrong with something of ours, once.
+    fn impair(&mut self, name: &str, problem: Option<String>, what: &str) {
+        match problem {
+            Some(problem) if self.impaired.get(name) != Some(&problem) => {
+                tracing::warn!(
+                    name,
+                    problem,
+                    "{what} is impaired; what it said before stays in force"
+                );
+                self.impaired.insert(name.to_owned(), problem);
             }
-            Err(error) => {
-                tracing::error!(object = %self.setup.serving, error, "the serving certificate is unusable; the last one stays in use");
-            }
+            Some(_) => {}
+            None => drop(self.impaired.remove(name)),
         }
     }
 
-    /// Puts the new serving certificate into use, unless agents that are known
-    /// to run a revision could not come back to it.
-    pub(super) fn change_serving(&mut self) {
-        let now = self.hub.clock.now();
-        if self.serving.is_some() && self.next_serving.is_some() && !self.catalog.is_settled() {
-            // Nobody can say yet what agents run.
-            return;
-        }
-        let held = self.next_serving.as_ref().and_then(|next| {
-            let running = self.running();
-            let running = running.iter().map(|revision| &**revision);
-            hold_back(self.serving.as_ref()?, &next.serving, running, now)
-        });
-        let profiles = held.as_ref().map(|held| held.profiles.clone());
-        let changed = self
-            .catalog
-            .hold_serving_back(&profiles.unwrap_or_default());
-        for key in &changed {
-            if let Some(message) = held.as_ref().and_then(|held| held.profiles.get(key)) {
-                tracing::warn!(profile = %key, message, "serving certificate held back");
-            }
-        }
-        self.dirty.extend(changed);
-        if let Some(held) = held {
-            if let Some(next) = &mut self.next_serving {
-                next.until = Some(now.uptime_at(held.until));
-            }
-            return;
-        }
-        let Some(next) = self.next_serving.take() else {
-            return;
-        };
-        tracing::info!(object = %self.setup.serving, "serving certificate in use");
-        self.serving = Some(next.serving);
-        self.hub.serving.send_replace(Some(next.key));
-        self.ready.send_replace(self.synced());
-        self.catalog.touch_all(now);
-    }
-
-    /// Revisions that agents are known to run or were offered.
-    fn running(&self) -> Vec<Arc<Revision>> {
-        let mut running = Vec::new();
-        for (key, state) in self.catalog.profiles() {
-            let agents = self.hub.roster.records(key);
-            let revisions = state.current.iter().chain(&state.previous);
-            running.extend(
-                revisions
-                    .filter(|revision| runs(&agents, revision))
-                    .cloned(),
-            );
-        }
-        running
-    }
-
-    /// Reads and checks the pair; nothing unusable ever goes into use.
-    fn load_serving(&self, object: &Object) -> Result<(Serving, CertifiedKey), String> {
-        let part = |key: &str| {
-            object
-                .get(key)
-                .ok_or_else(|| format!("it has no key `{key}`"))
-        };
-        let (crt, key) = (part("tls.crt")?, part("tls.key")?);
-        let now = self.hub.clock.now();
-        let serving = Serving::read(crt, key, now).map_err(|error| error.to_string())?;
-        let der = PrivateKeyDer::from_pem_slice(key).map_err(|_| "`tls.key` is not a PEM key")?;
-        let signer = self
-            .provider
-            .key_provider
-            .load_private_key(der)
-            .map_err(|_| "`tls.key` is of a kind that cannot be used")?;
-        let key = CertifiedKey::new(serving.chain.clone(), signer);
-        Ok((serving, key))
+    /// Trust differs in more than what we offered ourselves: open sessions are
+    /// judged again.
+    pub(super) fn change_trust(&mut self) {
+        self.publish_trust();
+        self.hub.judgement.send_modify(|turn| *turn += 1);
     }
 
     /// Builds trust anew from objects and ledger.
     pub(super) fn publish_trust(&mut self) {
-        let now = self.hub.clock.now();
-        let look = |source: &AuthenticatorSource| {
-            let observed = self.catalog.object(&source.object);
-            let (built, problem) = match authenticator(source, observed, now) {
-                Built::Usable(authenticator, problem) => (Some(authenticator), problem),
-                Built::Unknown(problem) => (None, problem),
-            };
-            (source.name.clone(), built, problem)
+        let sources = Sources {
+            authenticators: self.build(),
+            deny: match self.setup.authentication.deny_list {
+                Some(_) => self.deny.clone(),
+                None => Some(DenyList::default()),
+            },
+            homes: Some(self.setup.authentication.homes.clone()),
+            anonymous: self.setup.authentication.anonymous.clone(),
+            service_accounts: Arc::clone(&self.service_accounts),
+            retirement: self.setup.authentication.retirement,
         };
-        let built: Vec<_> = self.setup.authenticators.iter().map(look).collect();
-        let mut authenticators = Vec::new();
-        for (name, built, problem) in built {
-            let said = self.impaired.get(&name) == problem.as_ref();
-            match problem {
-                Some(problem) if !said => {
-                    tracing::warn!(
-                        authenticator = name,
-                        problem,
-                        "an authenticator is impaired; what it knew before stays"
-                    );
-                    self.impaired.insert(name.clone(), problem);
-                }
-                Some(_) => {}
-                None => drop(self.impaired.remove(&name)),
-            }
-            if let Some(built) = built {
-                self.authenticators.insert(name.clone(), built);
-            }
-            let known = self.authenticators.get(&name).cloned();
-            authenticators.push(known.unwrap_or(Authenticator::Unknown { name }));
-        }
-        self.trust = Arc::new(Trust::new(authenticators, self.keys.clone(), &self.ledger));
+        self.trust = Arc::new(Trust::of(sources, self.keys.clone(), &self.ledger));
         if self.synced() {
             self.hub.trust.send_replace(Some(Arc::clone(&self.trust)));
             self.ready.send_replace(self.serving.is_some());
+        }
+    }
+
+    /// The authenticators as far as they can be built, each with what it held
+    /// before.
+    fn build(&mut self) -> Vec<Authenticator> {
+        let now = self.hub.clock.now();
+        let look = |source: &AuthenticatorSource| {
+            let document = match &source.kind {
+                SourceKind::Jwt { keys, .. } => self.documents.get(keys),
+                _ => None,
+            };
+            let material = match (&source.kind, source.object()) {
+                (_, Some(object)) => Material::Object(self.catalog.object(object)),
+                (SourceKind::Jwt { .. }, None) => Material::Document(document),
+                _ => Material::Nothing,
+            };
+            authenticator(source, material, &self.keys, now)
+        };
+        let sources = &self.setup.authentication.authenticators;
+        let names: Vec<_> = sources.iter().map(|source| source.name.clone()).collect();
+        let built: Vec<_> = sources.iter().map(look).collect();
+        for (name, built) in names.iter().zip(built) {
+            let problem = match built {
+                Built::Usable(usable) => {
+                    let (held, revoked) = (&usable.held, &usable.revoked);
+                    self.held_changed |= self.held.observe(name, held, revoked, now.wall);
+                    self.authenticators
+                        .insert(name.clone(), usable.authenticator);
+                    usable.problem
+                }
+                Built::Unknown(problem) => problem,
+            };
+            self.impair(name, problem, "an authenticator");
+        }
+        let known = |name: String| match self.authenticators.get(&name).cloned() {
+            Some(mut known) => {
+                remember(&mut known, &self.held);
+                known
+            }
+            None => Authenticator::Unknown { name },
+        };
+        names.into_iter().map(known).collect()
+    }
+
+    /// Files and pages that authenticators read.
+    pub(super) fn wanted_documents(&self) -> BTreeSet<KeySource> {
+        let document = |source: &AuthenticatorSource| match &source.kind {
+            SourceKind::Jwt { keys, .. } if source.object().is_none() => Some(keys.clone()),
+            _ => None,
+        };
+        let sources = self.setup.authentication.authenticators.iter();
+        sources.filter_map(document).collect()
+    }
+
+    /// Those who came by what left long ago had their time.
+    pub(super) fn forget_held(&mut self) {
+        let retirement = self.setup.authentication.retirement;
+        if self.held.prune(retirement, self.hub.clock.now().wall) {
+            self.held_changed = true;
+            self.change_trust();
+        }
+    }
+
+    /// Stores what authenticators hold and held.
+    pub(super) async fn store_held(&mut self) {
+        if std::mem::take(&mut self.held_changed) {
+            let held = self.held.entries().to_vec();
+            // A backend that is gone stores nothing any more.
+            let _ = self.port.reports.send(Report::Held(held)).await;
         }
     }
 }

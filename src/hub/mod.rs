@@ -1,7 +1,9 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
 mod book;
+mod reviews;
 mod roster;
+mod seats;
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,7 +12,9 @@ use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
+pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Roster, SharedAgent};
+pub use seats::Seat;
 
 /// The only clock of the process.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,11 @@ pub struct Hub {
     pub book: OfferBook,
     /// Who is who; none until everything that could judge has been read once.
     pub trust: watch::Sender<Option<Arc<Trust>>>,
+    /// Counts how often trust changed in more than what we offered ourselves:
+    /// open sessions are to be judged again.
+    pub judgement: watch::Sender<u64>,
+    /// What the Kubernetes API said of bearer tokens.
+    pub reviews: Reviews,
     /// The serving key pair; none until there is a usable one.
     pub serving: watch::Sender<Option<Arc<rustls::sign::CertifiedKey>>>,
     /// The agents.
@@ -59,13 +68,15 @@ pub struct Hub {
 impl Hub {
     /// An empty hub.
     #[must_use]
-    pub fn new(max_agents: usize, hold: Duration) -> Self {
+    pub fn new(roster: Roster, hold: Duration, reviews: Reviews) -> Self {
         Self {
             clock: Clock::start(),
             book: OfferBook::default(),
             trust: watch::Sender::new(None),
+            judgement: watch::Sender::new(0),
+            reviews,
             serving: watch::Sender::new(None),
-            roster: Roster::new(max_agents),
+            roster,
             hold,
         }
     }

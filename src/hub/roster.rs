@@ -18,6 +18,8 @@ use opamp_wire::InstanceUid;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::seats::{Seat, Seats};
+
 /// An agent that others may hold.
 pub type SharedAgent = Arc<Mutex<Agent>>;
 
@@ -37,18 +39,21 @@ pub struct Dirty {
 pub struct Roster {
     agents: Mutex<HashMap<InstanceUid, Vec<SharedAgent>>>,
     max_agents: usize,
+    seats: Arc<Seats>,
     next_link: AtomicU64,
     dirty: Mutex<Dirty>,
     notify: Notify,
 }
 
 impl Roster {
-    /// An empty roster that takes at most `max_agents`.
+    /// An empty roster that takes at most `max_agents`, and of one identity at
+    /// most `max_of_identity`.
     #[must_use]
-    pub fn new(max_agents: usize) -> Self {
+    pub fn new(max_agents: usize, max_of_identity: usize) -> Self {
         Self {
             agents: Mutex::default(),
             max_agents,
+            seats: Arc::new(Seats::new(max_of_identity)),
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
             notify: Notify::new(),
@@ -63,6 +68,7 @@ impl Roster {
 
     /// Takes over what an earlier process knew.
     pub fn restore(&self, record: AgentRecord, now: Now) {
+        self.seats.add(record.binding.as_ref());
         let agent = Arc::new(Mutex::new(Agent::restore(record, now)));
         let uid = agent.lock().uid();
         self.agents.lock().entry(uid).or_default().push(agent);
@@ -74,9 +80,11 @@ impl Roster {
     /// new one. None when the roster is full.
     #[must_use]
     pub fn find(&self, uid: InstanceUid, verdict: &Verdict, now: Now) -> Option<SharedAgent> {
+        let retired = verdict.retired.as_ref().map(|(identity, _)| identity);
         let primary = verdict
             .primary
             .as_ref()
+            .or(retired)
             .map(|identity| identity.namespace.as_str());
         let mut agents = self.agents.lock();
         let total = agents.len();
@@ -95,7 +103,8 @@ impl Roster {
             .recognised
             .first()
             .map(|r| r.profile.namespace.as_str());
-        let namespace = primary.or(recognised);
+        let stranger = verdict.anonymous.as_deref();
+        let namespace = primary.or(recognised).or(stranger);
         // The last: beside an agent that has an owner there must be no second
         // one of its name without.
         let found = at(primary).or_else(offered).or_else(|| at(namespace));
@@ -104,7 +113,7 @@ impl Roster {
         }
         let namespace = namespace?;
         if total >= self.max_agents {
-            let forgotten = make_room(&mut agents);
+            let forgotten = make_room(&mut agents, &self.seats);
             if forgotten.is_empty() {
                 return None;
             }
@@ -113,6 +122,13 @@ impl Roster {
         let agent = Arc::new(Mutex::new(Agent::new(uid, namespace, now)));
         agents.entry(uid).or_default().push(Arc::clone(&agent));
         Some(agent)
+    }
+
+    /// A seat among the agents of the identity that this verdict would bind an
+    /// agent to; none if all are taken.
+    #[must_use]
+    pub fn seat(&self, agent: &Agent, verdict: &Verdict) -> Option<Seat> {
+        self.seats.seat(agent, verdict)
     }
 
     /// The agents of a profile, as values.
@@ -155,6 +171,7 @@ impl Roster {
                 let agent = agent.lock();
                 let keep = !agent.links().is_empty() || !over(&agent.record());
                 if !keep {
+                    self.seats.remove(agent.binding());
                     forgotten.push((agent.namespace().to_owned(), *uid));
                 }
                 keep
@@ -211,7 +228,10 @@ impl Roster {
 /// Forgets some agents that were away longest, of those that nothing was ever
 /// offered to: whoever can connect could fill the roster with them. Returns who
 /// they were.
-fn make_room(agents: &mut HashMap<InstanceUid, Vec<SharedAgent>>) -> Vec<(String, InstanceUid)> {
+fn make_room(
+    agents: &mut HashMap<InstanceUid, Vec<SharedAgent>>,
+    seats: &Seats,
+) -> Vec<(String, InstanceUid)> {
     let idle = |agent: &SharedAgent| {
         let agent = agent.lock();
         (agent.links().is_empty() && agent.was_never_offered()).then(|| agent.last_contact())
@@ -230,7 +250,9 @@ fn make_room(agents: &mut HashMap<InstanceUid, Vec<SharedAgent>>) -> Vec<(String
     let mut forgotten = Vec::new();
     for (_, uid) in oldest {
         for agent in agents.remove(&uid).unwrap_or_default() {
-            forgotten.push((agent.lock().namespace().to_owned(), uid));
+            let agent = agent.lock();
+            seats.remove(agent.binding());
+            forgotten.push((agent.namespace().to_owned(), uid));
         }
     }
     forgotten
@@ -277,6 +299,12 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::HeldBack(why) => {
             tracing::warn!(agent = %uid, namespace, profile, ?why, "offer held back");
         }
+        Transition::CannotReturn => {
+            tracing::warn!(agent = %uid, namespace, profile, "agent is connected by credentials that would not be admitted again");
+        }
+        Transition::Cloned => {
+            tracing::warn!(agent = %uid, namespace, "two agents use this instance UID; one is told to take another");
+        }
         Transition::AwaitingProof => {
             tracing::warn!(agent = %uid, namespace, profile, "agent must prove who it is before it is offered settings");
         }
@@ -298,7 +326,7 @@ mod tests {
     /// UID of an agent that was not offered it.
     #[test]
     fn law2_a_recognised_credential_opens_no_second_agent_under_a_bound_uid() {
-        let (roster, now) = (Roster::new(9), Clock::start().now());
+        let (roster, now) = (Roster::new(9, 9), Clock::start().now());
         let uid = InstanceUid::from_bytes([1; 16]);
         let attach = |verdict: &Verdict| {
             let agent = roster.find(uid, verdict, now).unwrap();

@@ -8,61 +8,97 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use opamp_operator_api::MARKER_HEADER;
-use opamp_operator_core::identity::{Presented, Proof, Verdict};
+use opamp_operator_core::identity::{Bearer, Inquiry, Presented, Proof};
 use rustls_pki_types::CertificateDer;
 
-use super::shared::Shared;
+use super::{shared::Shared, standing::Standing};
+use crate::hub::{Gone, Hub};
 
 /// The client's certificates, as the handshake showed them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct PeerChain(pub(super) Arc<[CertificateDer<'static>]>);
 
 /// Judges a request. The refusal is ready to be sent.
-pub(super) fn authenticate(
+pub(super) async fn authenticate(
     shared: &Shared,
     peer: &PeerChain,
     headers: &HeaderMap,
-) -> Result<(Presented, Verdict), Box<Response>> {
+) -> Result<Standing, Box<Response>> {
     let bytes = |name: &str| headers.get(name).map(axum::http::HeaderValue::as_bytes);
-    let presented = Presented::new(
-        peer.0.to_vec(),
-        bytes(header::AUTHORIZATION.as_str()),
-        bytes(MARKER_HEADER),
-    );
+    let authorization = bytes(header::AUTHORIZATION.as_str());
+    let presented = Presented::new(peer.0.to_vec(), authorization, bytes(MARKER_HEADER));
     let hub = &shared.hub;
+    // From here on whatever changes is news to the session.
+    let judgement = hub.judgement.subscribe();
+    let (bearer, gone) = inquire(hub, &presented, authorization).await;
     let trust = hub.trust.borrow().clone();
     let proof = trust.map_or(Proof::NotYet, |trust| {
-        trust.verify(&presented, hub.clock.now())
+        trust.verify(&presented, &bearer, hub.clock.now())
     });
-    match proof {
-        Proof::Proved(verdict) => Ok((presented, verdict)),
-        Proof::NotYet => Err(Box::new(unavailable(
-            shared.refusal(),
-            "not ready to judge credentials yet",
-        ))),
-        Proof::Refused => {
-            tracing::info!(
-                certificate = presented.leaf.is_some(),
-                authorization = presented.authorization.is_some(),
-                "refused: the credentials prove nobody"
-            );
-            let refusal = (
-                StatusCode::UNAUTHORIZED,
-                [(header::WWW_AUTHENTICATE, "Bearer")],
-                "the credentials prove nobody: present a client certificate or a bearer token that this server knows\n",
-            );
-            Err(Box::new(refusal.into_response()))
+    let why = match proof {
+        Proof::Proved(verdict) => {
+            return Ok(Standing::new(presented, verdict, judgement, gone));
         }
+        Proof::NotYet => {
+            return Err(Box::new(unavailable(
+                shared.refusal(),
+                "not ready to judge credentials yet",
+            )));
+        }
+        Proof::Refused => "the credentials prove nobody".to_owned(),
+        Proof::Revoked(why) => why.to_string(),
+    };
+    tracing::info!(
+        certificate = presented.leaf.is_some(),
+        authorization = presented.authorization.is_some(),
+        why,
+        "refused"
+    );
+    let refusal = (
+        StatusCode::UNAUTHORIZED,
+        [(header::WWW_AUTHENTICATE, "Bearer")],
+        "the credentials prove nobody: present a client certificate or a bearer token that this server knows\n",
+    );
+    Err(Box::new(refusal.into_response()))
+}
+
+/// Finds out what can be found out about the bearer token.
+async fn inquire(
+    hub: &Hub,
+    presented: &Presented,
+    authorization: Option<&[u8]>,
+) -> (Bearer, Option<Gone>) {
+    let trust = hub.trust.borrow().clone();
+    let inquiry = trust.map(|trust| trust.inquire(presented, authorization, hub.clock.now()));
+    let (authenticator, audience) = match inquiry {
+        None => return (Bearer::NotYet, None),
+        Some(Inquiry::Known(bearer)) => return (bearer, None),
+        Some(Inquiry::Ask {
+            authenticator,
+            audience,
+        }) => (authenticator, audience),
+    };
+    let token = authorization
+        .and_then(|value| std::str::from_utf8(value).ok())
+        .and_then(|value| value.trim().split_once(' '));
+    match (token, presented.authorization) {
+        (Some((_, token)), Some(fingerprint)) => {
+            let asked = hub
+                .reviews
+                .ask(&authenticator, &audience, token.trim(), fingerprint);
+            asked.await
+        }
+        _ => (Bearer::Nobody, None),
     }
 }
 
 /// 503, to be tried again later.
-pub(super) fn unavailable(wait: Duration, why: &'static str) -> Response {
+pub(super) fn unavailable(wait: Duration, why: &str) -> Response {
     refusal(StatusCode::SERVICE_UNAVAILABLE, wait, why)
 }
 
 /// A refusal that says when to come back.
-pub(super) fn refusal(status: StatusCode, wait: Duration, why: &'static str) -> Response {
+pub(super) fn refusal(status: StatusCode, wait: Duration, why: &str) -> Response {
     let retry = [(header::RETRY_AFTER, wait.as_secs().to_string())];
     (status, retry, format!("{why}\n")).into_response()
 }

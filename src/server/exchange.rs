@@ -5,19 +5,37 @@ use std::{sync::Arc, time::Duration};
 use opamp_operator_core::{
     catalog::{Choice, Target},
     fleet::{Agent, Link, LinkId, Step, Transport, Wish},
-    identity::{Presented, Verdict},
+    identity::{Revoked, Verdict},
+    offer::Revision,
 };
-use opamp_wire::{ErrorKind, InstanceUid, Reply, ReplyError, proto::AgentToServer};
+use opamp_wire::{
+    ErrorKind, InstanceUid, Reply, ReplyError, ServerCapabilities, proto::AgentToServer,
+};
 use parking_lot::Mutex;
 
-use super::subscriptions::Subscriptions;
+use super::{
+    shared::Shared,
+    standing::{Standing, revoked},
+    subscriptions::Subscriptions,
+};
 use crate::hub::Hub;
 
+/// `AgentToServerFlags_RequestInstanceUid`.
+const REQUEST_INSTANCE_UID: u64 = 1;
+
 /// Why a link may not speak for an instance UID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Denied {
     /// It is bound to another identity.
     Foreign,
+    /// The identity may speak for other instance UIDs only.
+    NotAllowed,
+    /// The identity has as many instance UIDs as it may.
+    Quota,
+    /// What it shows, or whom it speaks for, is revoked.
+    Revoked(Revoked),
+    /// It claims an attribute other than its credentials say.
+    Contradicts(String),
     /// The roster is full.
     Full,
 }
@@ -30,11 +48,32 @@ pub(super) struct Attached {
 }
 
 impl Denied {
-    /// For people, whatever carries it.
-    pub(super) const fn text(self) -> &'static str {
+    /// For the peer, whatever carries it. Why something is revoked is not for
+    /// whoever shows it.
+    pub(super) fn text(&self) -> String {
         match self {
-            Self::Foreign => "this instance UID belongs to another identity",
-            Self::Full => "the server takes no more agents",
+            Self::Foreign => "this instance UID belongs to another identity".into(),
+            Self::NotAllowed => "this identity may not use this instance UID".into(),
+            Self::Quota => "this identity has as many agents as it may".into(),
+            Self::Revoked(_) => "these credentials are revoked".into(),
+            Self::Contradicts(key) => {
+                format!("attribute `{key}` contradicts what the credentials say")
+            }
+            Self::Full => "the server takes no more agents".into(),
+        }
+    }
+
+    /// It may be otherwise later.
+    pub(super) const fn is_for_now(&self) -> bool {
+        matches!(self, Self::Full | Self::Quota)
+    }
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Revoked(why) => write!(f, "{why}"),
+            other => f.write_str(&other.text()),
         }
     }
 }
@@ -44,10 +83,9 @@ impl Attached {
     pub(super) fn websocket(
         hub: &Arc<Hub>,
         uid: InstanceUid,
-        presented: &Presented,
-        verdict: &Verdict,
+        standing: &Standing,
     ) -> Result<Self, Denied> {
-        let (agent, id) = attach(hub, uid, Transport::WebSocket, presented, verdict)?;
+        let (agent, id) = attach(hub, uid, Transport::WebSocket, standing)?;
         Ok(Self {
             hub: Arc::clone(hub),
             agent,
@@ -64,44 +102,59 @@ impl Drop for Attached {
     }
 }
 
+/// What a connection proves for one instance UID.
+pub(super) fn verdict_for(standing: &Standing, uid: InstanceUid) -> Result<Verdict, Denied> {
+    let verdict = standing.verdict.for_uid(uid);
+    if verdict.proves_nothing() && !standing.verdict.proves_nothing() {
+        return Err(Denied::NotAllowed);
+    }
+    Ok(verdict)
+}
+
 /// Adds a link to the agent it speaks for.
 pub(super) fn attach(
     hub: &Hub,
     uid: InstanceUid,
     transport: Transport,
-    presented: &Presented,
-    verdict: &Verdict,
+    standing: &Standing,
 ) -> Result<(Arc<Mutex<Agent>>, LinkId), Denied> {
     let now = hub.clock.now();
-    let shared = hub.roster.find(uid, verdict, now).ok_or(Denied::Full)?;
+    let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
+    let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
     let id = hub.roster.link_id();
     let mut agent = shared.lock();
-    let link = Link::new(
-        id,
-        transport,
-        presented.clone(),
-        verdict.clone(),
-        now.uptime,
-    );
+    if let Some(why) = revoked(hub, &agent, presented, &verdict) {
+        return Err(Denied::Revoked(why));
+    }
+    let seat = hub.roster.seat(&agent, &verdict).ok_or(Denied::Quota)?;
+    let link = Link::new(id, transport, presented.clone(), verdict, now.uptime);
     let step = agent.attach(link, now).ok_or(Denied::Foreign)?;
+    seat.take(&agent);
     hub.roster.note(&agent, &step.transitions);
     drop(agent);
     Ok((shared, id))
 }
 
-/// Takes in a message and answers it.
+/// Takes in a message and answers it. Whatever a message asks for is answered
+/// here, or by the agent's state machine, for both transports: a certificate
+/// request (R01 to R06) is not, which is what [`ServerCapabilities::OURS`] says.
 pub(super) fn exchange(
-    hub: &Hub,
+    shared: &Shared,
     agent: &Mutex<Agent>,
     id: LinkId,
     subscriptions: &mut Subscriptions,
     message: &AgentToServer,
-) -> (Reply, Step) {
+) -> Result<(Reply, Step), Denied> {
+    let hub = &shared.hub;
     let now = hub.clock.now();
     let mut agent = agent.lock();
+    if let Some(key) = agent.contradiction(id, message) {
+        return Err(Denied::Contradicts(key));
+    }
     let (reply, transitions) = agent.hear(id, message, now);
     hub.roster.note(&agent, &transitions);
     let target = settle(hub, &mut agent, id, subscriptions);
+    let target = target.map(|target| sendable(shared, target));
     let trust = hub.trust.borrow().clone();
     let wish = Wish {
         target: target.as_deref(),
@@ -110,19 +163,21 @@ pub(super) fn exchange(
     };
     let (reply, step) = agent.answer(id, reply, &wish, now);
     hub.roster.note(&agent, &step.transitions);
-    (reply, step)
+    Ok((reply, step))
 }
 
 /// Something changed, or time passed: perhaps there is something to push.
 pub(super) fn refresh(
-    hub: &Hub,
+    shared: &Shared,
     agent: &Mutex<Agent>,
     id: LinkId,
     subscriptions: &mut Subscriptions,
 ) -> Step {
+    let hub = &shared.hub;
     let now = hub.clock.now();
     let mut agent = agent.lock();
     let target = settle(hub, &mut agent, id, subscriptions);
+    let target = target.map(|target| sendable(shared, target));
     let trust = hub.trust.borrow().clone();
     let wish = Wish {
         target: target.as_deref(),
@@ -156,8 +211,48 @@ fn settle(
     subscriptions.target(&hub.book, applies)
 }
 
+/// A target with settings larger than may be sent (T06, T09) stands still: it
+/// is offered to nobody, and whoever runs them is still seen to.
+fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
+    let most = shared.limits.settings_bytes();
+    let large = |revision: &&Arc<Revision>| revision.offer(0).len() > most;
+    let mut revisions = std::iter::once(&target.current).chain(&target.previous);
+    let Some(revision) = revisions.find(large) else {
+        return target;
+    };
+    shared.note_unsent(revision);
+    Arc::new(Target {
+        paused: true,
+        ..Target::clone(&target)
+    })
+}
+
+/// As the specification asks for: UUID version 7.
+pub(super) fn new_uid() -> InstanceUid {
+    InstanceUid::from(*uuid::Uuid::now_v7().as_bytes())
+}
+
+/// The answer to an agent that asks for another instance UID, if it does (M16).
+/// What it calls itself until then is temporary, and many may use the same: so
+/// nothing is kept under it, and nobody is refused for whose it is. The new one
+/// belongs to the identity that first speaks under it, and nobody else knows it.
+/// Full state is not asked for: opamp-go would answer with the same request.
+pub(super) fn rename(uid: InstanceUid, message: &AgentToServer) -> Option<Reply> {
+    // Whoever leaves needs none.
+    let asks = message.flags & REQUEST_INSTANCE_UID != 0 && message.agent_disconnect.is_none();
+    asks.then(|| {
+        let mut reply = Reply::new(uid);
+        reply.capabilities = Some(ServerCapabilities::OURS);
+        reply.new_instance_uid = Some(new_uid());
+        reply
+    })
+}
+
 /// An answer that says what is wrong with a message (M06, M10).
-pub(super) fn bad_request(uid: InstanceUid, message: impl Into<String>) -> Reply {
+pub(super) fn bad_request(
+    uid: impl Into<Option<InstanceUid>>,
+    message: impl Into<String>,
+) -> Reply {
     let mut reply = Reply::new(uid);
     reply.error = Some(ReplyError {
         kind: ErrorKind::BadRequest,
@@ -168,7 +263,11 @@ pub(super) fn bad_request(uid: InstanceUid, message: impl Into<String>) -> Reply
 }
 
 /// An answer that asks to come back later (M12).
-pub(super) fn unavailable(uid: InstanceUid, message: &str, wait: Duration) -> Reply {
+pub(super) fn unavailable(
+    uid: impl Into<Option<InstanceUid>>,
+    message: &str,
+    wait: Duration,
+) -> Reply {
     let mut reply = Reply::new(uid);
     reply.error = Some(ReplyError {
         kind: ErrorKind::Unavailable,
@@ -176,4 +275,26 @@ pub(super) fn unavailable(uid: InstanceUid, message: &str, wait: Duration) -> Re
         retry_after: Some(wait),
     });
     reply
+}
+
+#[cfg(test)]
+mod tests {
+    use opamp_wire::{OfferBytes, proto::ConnectionSettingsOffers};
+
+    use super::*;
+    use crate::server::limits::AROUND_SETTINGS;
+
+    #[test]
+    fn t06_t09_little_surrounds_the_settings() {
+        let uid = InstanceUid::from_bytes([0xff; 16]);
+        let offer = OfferBytes::encode(&ConnectionSettingsOffers::default());
+        let all = Reply {
+            flags: u64::MAX,
+            capabilities: Some(u64::MAX),
+            new_instance_uid: Some(uid),
+            offer: Some(offer.clone()),
+            ..Reply::new(uid)
+        };
+        assert!(all.to_frame().len() - offer.len() <= AROUND_SETTINGS);
+    }
 }

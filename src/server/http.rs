@@ -4,15 +4,12 @@
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Limited};
-use opamp_operator_core::{
-    fleet::{LinkId, Transport},
-    identity::{Presented, Verdict},
-};
+use opamp_operator_core::fleet::{LinkId, Transport};
 use opamp_wire::{
     BodyError, Encoding, InstanceUid, Message as _, decompress, gzip, proto::AgentToServer,
 };
@@ -21,8 +18,9 @@ use tokio::time::timeout;
 use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
-    exchange::{Denied, attach, bad_request, exchange as answer},
+    exchange::{Denied, attach, bad_request, exchange as answer, new_uid, rename, verdict_for},
     shared::Shared,
+    standing::{Standing, revoked},
     subscriptions::Subscriptions,
 };
 use crate::hub::Hub;
@@ -32,12 +30,7 @@ const INSTANCE_UID_HEADER: &str = "opamp-instance-uid";
 const COMPRESS_ABOVE: usize = 512;
 
 /// Serves one poll.
-pub(super) async fn exchange(
-    shared: &Shared,
-    request: Request,
-    presented: &Presented,
-    verdict: &Verdict,
-) -> Response {
+pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Standing) -> Response {
     let (parts, body) = request.into_parts();
     // Held to the end: the message is as large as it is until then.
     let (message, _leave) = match read(shared, &parts.headers, body).await {
@@ -46,39 +39,50 @@ pub(super) async fn exchange(
     };
     let gzips = accepts_gzip(&parts.headers);
     let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
-        let reply = bad_request(InstanceUid::NIL, "`instance_uid` must be 16 bytes");
+        let reply = bad_request(None, "`instance_uid` must be 16 bytes");
         return respond(&reply.to_body(), gzips);
     };
-    let named = parts
-        .headers
-        .get(INSTANCE_UID_HEADER)
-        .and_then(|value| value.to_str().ok());
-    if named.is_some_and(|named| named.parse::<InstanceUid>().ok() != Some(uid)) {
-        return bad(
-            StatusCode::BAD_REQUEST,
-            "OpAMP-Instance-UID contradicts `instance_uid` of the message\n",
-        );
+    let named = parts.headers.get(INSTANCE_UID_HEADER);
+    let same = |value: &HeaderValue| value.to_str().is_ok_and(|text| text.parse() == Ok(uid));
+    if !named.is_none_or(same) {
+        let text = "OpAMP-Instance-UID contradicts `instance_uid` of the message";
+        return respond(&bad_request(uid, text).to_body(), gzips);
+    }
+    if let Some(reply) = rename(uid, &message) {
+        return respond(&reply.to_body(), gzips);
     }
     let hub = &shared.hub;
-    match link(hub, uid, presented, verdict, &message) {
+    match link(hub, uid, standing, &message) {
         Ok((agent, id)) => {
             let mut subscriptions = Subscriptions::new(&hub.book, agent.lock().namespace());
-            let (reply, _) = answer(hub, &agent, id, &mut subscriptions, &message);
-            if message.agent_disconnect.is_some() {
+            let heard = answer(shared, &agent, id, &mut subscriptions, &message);
+            if message.agent_disconnect.is_some() || heard.is_err() {
                 let mut agent = agent.lock();
                 let step = agent.detach(id, hub.clock.now());
                 hub.roster.note(&agent, &step.transitions);
             }
-            respond(&reply.to_body(), gzips)
+            match heard {
+                Ok((mut reply, step)) => {
+                    if step.rename {
+                        reply.new_instance_uid = Some(new_uid());
+                    }
+                    respond(&reply.to_body(), gzips)
+                }
+                Err(denied) => deny(shared, uid, &denied),
+            }
         }
-        Err(denied) => {
-            let status = match denied {
-                Denied::Foreign => StatusCode::FORBIDDEN,
-                Denied::Full => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            refusal(status, shared.refusal(), denied.text())
-        }
+        Err(denied) => deny(shared, uid, &denied),
     }
+}
+
+fn deny(shared: &Shared, uid: InstanceUid, denied: &Denied) -> Response {
+    tracing::info!(agent = %uid, why = %denied, "agent denied");
+    let status = if denied.is_for_now() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::FORBIDDEN
+    };
+    refusal(status, shared.refusal(), &denied.text())
 }
 
 /// The link that this poll continues, or a new one: a restarted sequence,
@@ -86,13 +90,16 @@ pub(super) async fn exchange(
 fn link(
     hub: &Hub,
     uid: InstanceUid,
-    presented: &Presented,
-    verdict: &Verdict,
+    standing: &Standing,
     message: &AgentToServer,
 ) -> Result<(crate::hub::SharedAgent, LinkId), Denied> {
     let now = hub.clock.now();
-    let shared = hub.roster.find(uid, verdict, now).ok_or(Denied::Full)?;
+    let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
+    let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
     let agent = shared.lock();
+    if let Some(why) = revoked(hub, &agent, presented, &verdict) {
+        return Err(Denied::Revoked(why));
+    }
     let described = message.agent_description.is_some();
     let polls = |transport| transport == Transport::Http;
     let same = agent.links().iter().find(|l| {
@@ -111,7 +118,7 @@ fn link(
         .map(|l| l.id)
         .collect();
     drop(agent);
-    let (shared, id) = attach(hub, uid, Transport::Http, presented, verdict)?;
+    let (shared, id) = attach(hub, uid, Transport::Http, standing)?;
     // The new one first: an agent that changes links was never gone.
     for old in old {
         let mut agent = shared.lock();
@@ -157,11 +164,10 @@ async fn read(
         }
     };
     let (body, leave) = unpack(shared, encoding, &body).await?;
+    // 200, as for every message that is answered: clients read no other body.
     let message = AgentToServer::decode(body).map_err(|_| {
-        Box::new(bad(
-            StatusCode::BAD_REQUEST,
-            "the body is not an OpAMP AgentToServer message\n",
-        ))
+        let text = "the body is not an OpAMP AgentToServer message";
+        Box::new(respond(&bad_request(None, text).to_body(), false))
     })?;
     Ok((message, leave))
 }
@@ -216,14 +222,13 @@ fn bad(status: StatusCode, text: &'static str) -> Response {
 }
 
 fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let value = headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|value| value.to_str().ok());
-    value.is_some_and(|value| {
-        value.split(',').any(|item| {
-            let mut parts = item.split(';').map(str::trim);
-            parts.next() == Some("gzip") && !parts.any(|q| q == "q=0" || q == "q=0.0")
-        })
+    let values = headers.get_all(header::ACCEPT_ENCODING).iter();
+    let values = values.filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|item| {
+        let mut parts = item.split(';').map(str::trim);
+        let gzip = parts.next().is_some_and(|c| c.eq_ignore_ascii_case("gzip"));
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        gzip && weight.is_none_or(|weight| weight > 0.0)
     })
 }
 

@@ -16,8 +16,14 @@ pub struct Limits {
     pub handshakes: usize,
     /// Agents that are remembered.
     pub agents: usize,
+    /// Instance UIDs that are bound to one identity, where its credentials say
+    /// nothing of it (`maxAgents` of a token Secret).
+    pub agents_per_identity: usize,
     /// Largest message or body, in bytes, after decompression.
     pub message_bytes: usize,
+    /// Largest message to an agent, in bytes, before compression: larger
+    /// settings are not sent.
+    pub sent_bytes: usize,
     /// Messages larger than 16 KiB, after decompression, that are decoded and
     /// handled at once: in memory they may be a hundred times as large.
     pub large_messages: usize,
@@ -43,9 +49,12 @@ impl Default for Limits {
             connections: 20_000,
             handshakes: 1024,
             agents: 100_000,
+            agents_per_identity: 20_000,
             // The specification's default is 64 MiB; an agent that reports its
             // configuration and its components stays far below this.
             message_bytes: 1024 * 1024,
+            // Settings have at most a quarter of it.
+            sent_bytes: 1024 * 1024,
             large_messages: 4,
             handshake_seconds: 10,
             first_message_seconds: 30,
@@ -56,7 +65,18 @@ impl Default for Limits {
     }
 }
 
+/// What surrounds the settings in a message, at most: header, instance UIDs,
+/// flags, capabilities.
+pub(super) const AROUND_SETTINGS: usize = 64;
+/// Answers without settings are always sent; none is larger.
+const SMALLEST_SENT: usize = 1024;
+
 impl Limits {
+    /// The largest settings that may be sent (T06, T09).
+    pub(super) fn settings_bytes(&self) -> usize {
+        self.sent_bytes.max(SMALLEST_SENT) - AROUND_SETTINGS
+    }
+
     /// See [`Self::handshake_seconds`].
     #[must_use]
     pub fn handshake(&self) -> Duration {

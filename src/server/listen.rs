@@ -239,8 +239,8 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         .get::<PeerChain>()
         .cloned()
         .unwrap_or_default();
-    let (presented, verdict) = match authenticate(&shared, &peer, request.headers()) {
-        Ok(proved) => proved,
+    let standing = match authenticate(&shared, &peer, request.headers()).await {
+        Ok(standing) => standing,
         Err(refusal) => return *refusal,
     };
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
@@ -266,11 +266,11 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             )
                 .into_response();
         }
-        return http::exchange(&shared, request, &presented, &verdict).await;
+        return http::exchange(&shared, request, &standing).await;
     }
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {
-        Ok(upgrade) => ws::upgrade(upgrade, shared, connection, presented, verdict),
+        Ok(upgrade) => ws::upgrade(upgrade, shared, connection, standing),
         Err(_) => (
             StatusCode::BAD_REQUEST,
             "this is an OpAMP server: upgrade to WebSocket, or POST with Content-Type application/x-protobuf\n",

@@ -4,6 +4,7 @@
 mod authenticate;
 mod budget;
 mod exchange;
+mod gateway;
 mod http;
 mod limits;
 mod listen;
@@ -11,6 +12,7 @@ mod open_files;
 mod room;
 mod seldom;
 mod shared;
+mod standing;
 mod subscriptions;
 mod tls;
 mod ws;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use opamp_operator_core::offer::Revision;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
@@ -19,6 +20,7 @@ pub(super) struct Shared {
     pub(super) closing: CancellationToken,
     pub(super) too_large: Seldom,
     pub(super) busy: Seldom,
+    pub(super) unsent: Seldom,
 }
 
 impl Shared {
@@ -31,6 +33,7 @@ impl Shared {
             closing,
             too_large: Seldom::default(),
             busy: Seldom::default(),
+            unsent: Seldom::default(),
         }
     }
 
@@ -62,6 +65,20 @@ impl Shared {
                 limit = self.limits.message_bytes,
                 left_out,
                 "an agent's message is larger than limits.messageBytes"
+            );
+        });
+    }
+
+    /// Settings that are larger than we send (T06, T09).
+    pub(super) fn note_unsent(&self, revision: &Revision) {
+        self.unsent.note(|left_out| {
+            tracing::warn!(
+                limit = self.limits.sent_bytes,
+                profile = %revision.profile(),
+                revision = revision.number(),
+                bytes = revision.offer(0).len(),
+                left_out,
+                "settings are larger than limits.sentBytes and are not sent"
             );
         });
     }

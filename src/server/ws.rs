@@ -10,48 +10,44 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
-use opamp_operator_core::{
-    fleet::Step,
-    identity::{Presented, Verdict},
-};
-use opamp_wire::{InstanceUid, Reply, ServerCapabilities, decode_frame, proto::AgentToServer};
+use opamp_wire::{InstanceUid, Reply, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
-    exchange::{Attached, Denied, bad_request, exchange, refresh, unavailable},
+    exchange::{Attached, Denied, bad_request, exchange, new_uid, refresh, rename, unavailable},
+    gateway::Gateway,
     room::Connection,
     shared::Shared,
+    standing::Standing,
     subscriptions::Subscriptions,
 };
 
 /// Four KiB: the default of 128 KiB would be the whole cost of an idle agent.
 const READ_BUFFER: usize = 4096;
-/// `AgentToServerFlags_RequestInstanceUid`.
-const REQUEST_INSTANCE_UID: u64 = 1;
 
 /// Answers an upgrade and serves the connection.
 pub(super) fn upgrade(
     upgrade: WebSocketUpgrade,
     shared: Arc<Shared>,
     connection: Arc<Connection>,
-    presented: Presented,
-    verdict: Verdict,
+    standing: Standing,
 ) -> Response {
     let limit = shared.limits.message_bytes;
     let tracked = shared.tasks.token();
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(limit.max(1024 * 1024))
+        .max_write_buffer_size(shared.limits.sent_bytes.max(1024 * 1024))
         .max_message_size(limit)
         .max_frame_size(limit)
         .on_upgrade(move |socket| async move {
             let mut session = Session {
                 socket,
-                presented,
-                verdict,
+                standing,
                 attached: None,
+                gateway: Gateway::default(),
                 assigned: None,
+                shared_link: false,
                 timer: None,
                 shared,
             };
@@ -70,13 +66,19 @@ const GOOD_BYE: Close = Some((close_code::NORMAL, ""));
 /// The server ends.
 const GOING_AWAY: Close = Some((close_code::AWAY, "the server is going away"));
 
+/// Nothing more is said to whoever shows what is revoked. When it comes back it
+/// is refused before the upgrade, and backs off.
+const REVOKED: Close = Some((close_code::POLICY, "these credentials are revoked"));
+
 struct Session {
     socket: WebSocket,
-    presented: Presented,
-    verdict: Verdict,
+    standing: Standing,
     attached: Option<(Attached, Subscriptions)>,
+    gateway: Gateway,
     /// The instance UID that we gave to this agent on this link.
     assigned: Option<InstanceUid>,
+    /// Several instances spoke here.
+    shared_link: bool,
     timer: Option<Duration>,
     shared: Arc<Shared>,
 }
@@ -100,6 +102,7 @@ enum Hearing {
 enum Event {
     Message(Option<Result<Message, axum::Error>>),
     Changed,
+    Judgement,
     Timer,
     Idle,
     Closing,
@@ -107,12 +110,21 @@ enum Event {
 
 impl Session {
     async fn run(&mut self) -> Close {
-        let first = Instant::now() + self.shared.limits.first_message();
+        let begun = Instant::now();
         // Anything may come before, such as pings, but not for ever.
         while self.attached.is_none() {
+            // Who got a name may have nothing to say until its next heartbeat.
+            let patience = match self.assigned {
+                None => self.shared.limits.first_message(),
+                Some(_) => self.shared.limits.idle(),
+            };
             let message = tokio::select! {
                 () = self.shared.closing.cancelled() => return GOING_AWAY,
-                message = timeout_at(first, self.socket.recv()) => message,
+                () = self.standing.changed() => match self.judge() {
+                    Some(end) => return end,
+                    None => continue,
+                },
+                message = timeout_at(begun + patience, self.socket.recv()) => message,
             };
             let Ok(message) = message else {
                 return Some((close_code::POLICY, "no message came in time"));
@@ -131,6 +143,14 @@ impl Session {
                     pinged = false;
                     idle = Instant::now() + self.shared.limits.idle();
                     if let Some(end) = self.message(message).await {
+                        return end;
+                    }
+                }
+                Event::Judgement => {
+                    if let Some(end) = self.judge() {
+                        return end;
+                    }
+                    if let Some(end) = self.refresh().await {
                         return end;
                     }
                 }
@@ -165,6 +185,7 @@ impl Session {
             () = self.shared.closing.cancelled() => Event::Closing,
             message = self.socket.recv() => Event::Message(message),
             () = changed => Event::Changed,
+            () = self.standing.changed() => Event::Judgement,
             () = sleep_until(timer.unwrap_or(idle)), if timer.is_some() => Event::Timer,
             () = sleep_until(idle) => Event::Idle,
         }
@@ -175,7 +196,9 @@ impl Session {
         let data = match message {
             Some(Ok(Message::Binary(data))) => data,
             Some(Ok(Message::Text(_))) => {
-                return Some(Some((close_code::UNSUPPORTED, "OpAMP messages are binary")));
+                const TEXT: &str = "OpAMP messages are binary";
+                let end = self.reply(&bad_request(None, TEXT)).await;
+                return end.or(Some(Some((close_code::UNSUPPORTED, TEXT))));
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => return None,
             Some(Ok(Message::Close(_))) => {
@@ -188,7 +211,7 @@ impl Session {
         let Some(leave) = self.shared.leave(data.len()).await else {
             self.shared.note_busy();
             let wait = self.shared.refusal();
-            let reply = unavailable(InstanceUid::NIL, "busy with large messages", wait);
+            let reply = unavailable(None, "busy with large messages", wait);
             return self.reply(&reply).await;
         };
         // Nothing of a message outlives this line but its answer: a peer that
@@ -203,7 +226,7 @@ impl Session {
 
     /// Decodes a message and hears it.
     fn handle(&mut self, data: Bytes) -> Outcome {
-        let refused = |text: String| Outcome::Answer(bad_request(InstanceUid::NIL, text), None);
+        let refused = |text: String| Outcome::Answer(bad_request(None, text), None);
         let message = match decode_frame::<AgentToServer>(data) {
             Ok(message) => message,
             Err(error) => return refused(error.to_string()),
@@ -215,20 +238,37 @@ impl Session {
             .attached
             .as_ref()
             .map(|(attached, _)| attached.agent.lock().uid());
+        let other = current.is_some_and(|current| current != uid);
+        if let Some(reply) = rename(uid, &message) {
+            if other {
+                self.meet_another();
+            } else {
+                self.assigned = reply.new_instance_uid;
+            }
+            return Outcome::Answer(reply, None);
+        }
         if current.is_none() || self.assigned == Some(uid) {
             if let Err(denied) = self.attach(uid) {
                 return Outcome::Denied(uid, denied);
             }
-        } else if current != Some(uid) {
-            return Outcome::Answer(self.gateway(uid), None);
+        } else if other {
+            self.meet_another();
+            let reply = self
+                .gateway
+                .hear(&self.shared, &self.standing, uid, &message);
+            return Outcome::Answer(reply, None);
         }
         let Some((attached, subscriptions)) = &mut self.attached else {
             return refused("nobody is attached".into());
         };
-        let (hub, id) = (&self.shared.hub, attached.id);
-        let (mut reply, step) = exchange(hub, &attached.agent, id, subscriptions, &message);
-        if message.flags & REQUEST_INSTANCE_UID != 0 {
-            let new = InstanceUid::from(*uuid::Uuid::now_v7().as_bytes());
+        let (agent, id) = (&attached.agent, attached.id);
+        let heard = exchange(&self.shared, agent, id, subscriptions, &message);
+        let (mut reply, step) = match heard {
+            Ok(heard) => heard,
+            Err(denied) => return Outcome::Denied(uid, denied),
+        };
+        if step.rename {
+            let new = new_uid();
             self.assigned = Some(new);
             reply.new_instance_uid = Some(new);
         }
@@ -237,54 +277,71 @@ impl Session {
         Outcome::Answer(reply, leaves.then_some(GOOD_BYE))
     }
 
-    /// A second instance on one connection: a gateway. It is answered; nobody
-    /// on this connection is offered anything, since what the connection shows
-    /// is the gateway's (agents.md section 4).
-    fn gateway(&self, uid: InstanceUid) -> Reply {
+    /// From now on the connection is a gateway's, whoever speaks on it later.
+    fn meet_another(&mut self) {
+        self.shared_link = true;
         if let Some((attached, _)) = &self.attached {
             attached.agent.lock().mark_shared(attached.id);
         }
-        let mut reply = Reply::new(uid);
-        reply.capabilities = Some(ServerCapabilities::OURS);
-        reply
     }
 
     fn attach(&mut self, uid: InstanceUid) -> Result<(), Denied> {
         self.attached = None;
         self.assigned = None;
         let hub = &self.shared.hub;
-        let attached = Attached::websocket(hub, uid, &self.presented, &self.verdict)?;
+        let attached = Attached::websocket(hub, uid, &self.standing)?;
         let subscriptions = Subscriptions::new(&hub.book, attached.agent.lock().namespace());
         self.attached = Some((attached, subscriptions));
+        if self.shared_link {
+            self.meet_another();
+        }
         Ok(())
     }
 
     async fn refresh(&mut self) -> Option<Close> {
         let (attached, subscriptions) = self.attached.as_mut()?;
         let uid = attached.agent.lock().uid();
-        let hub = &self.shared.hub;
-        let Step { push, until, .. } = refresh(hub, &attached.agent, attached.id, subscriptions);
-        self.timer = until;
+        let (agent, id) = (&attached.agent, attached.id);
+        let step = refresh(&self.shared, agent, id, subscriptions);
+        self.timer = step.until;
         let mut reply = Reply::new(uid);
-        reply.offer = Some(push?);
+        if step.rename {
+            let new = new_uid();
+            self.assigned = Some(new);
+            reply.new_instance_uid = Some(new);
+        } else {
+            reply.offer = Some(step.push?);
+        }
         self.reply(&reply).await
+    }
+
+    /// Judges again what the session rests on; some end if it is revoked.
+    fn judge(&mut self) -> Option<Close> {
+        let attached = self.attached.as_ref();
+        let speaks_for = attached.map(|(attached, _)| (&*attached.agent, attached.id));
+        let why = self.standing.judge(&self.shared.hub, speaks_for)?;
+        let uid = attached.map(|(attached, _)| attached.agent.lock().uid().to_string());
+        tracing::warn!(agent = uid, %why, "session ended: revoked");
+        Some(REVOKED)
     }
 
     async fn denied(&mut self, uid: InstanceUid, denied: Denied) -> Close {
         let wait = self.shared.refusal();
-        let (reply, code) = match denied {
-            Denied::Foreign => (bad_request(uid, denied.text()), close_code::POLICY),
-            Denied::Full => (unavailable(uid, denied.text(), wait), close_code::AGAIN),
+        let text = denied.text();
+        let (reply, code) = if denied.is_for_now() {
+            (unavailable(uid, &text, wait), close_code::AGAIN)
+        } else {
+            (bad_request(uid, text), close_code::POLICY)
         };
-        tracing::info!(agent = %uid, why = denied.text(), "agent denied");
-        self.refuse(&reply, wait, Hearing::Open, (code, denied.text()))
+        tracing::info!(agent = %uid, why = %denied, "agent denied");
+        self.refuse(&reply, wait, Hearing::Open, (code, "this agent is denied"))
             .await
     }
 
     async fn too_large(&mut self) -> Close {
         const TEXT: &str = "the message is larger than this server takes";
         self.shared.note_too_large();
-        let reply = bad_request(InstanceUid::NIL, TEXT);
+        let reply = bad_request(None, TEXT);
         let wait = self.shared.refusal();
         self.refuse(&reply, wait, Hearing::Blocked, (close_code::SIZE, TEXT))
             .await
@@ -333,6 +390,7 @@ impl Session {
     /// peer's answer, both bounded. An agent's Close is answered at once (C04).
     async fn close(&mut self, close: Close) {
         self.attached = None;
+        self.gateway.clear();
         let frame = close.map(|(code, reason)| CloseFrame {
             code,
             reason: reason.into(),

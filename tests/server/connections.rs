@@ -57,6 +57,26 @@ async fn law10_whoever_does_not_authenticate_is_cut_off_whatever_it_sends() {
 }
 
 #[tokio::test]
+async fn law10_silence_ends_in_a_bounded_time() {
+    let world = World::trusting(short()).await;
+    // Not even TLS.
+    let mut raw = world.tcp(1).await;
+    let ended = timeout(SOON, raw.read(&mut [0; 16]))
+        .await
+        .expect("closed in time");
+    assert!(matches!(ended, Ok(0) | Err(_)));
+    // Half a request.
+    let mut half = world.tls().await;
+    half.write_all(b"POST /v1/opamp HTTP/1.1\r\nHo")
+        .await
+        .unwrap();
+    ends(half).await;
+    // A WebSocket without a message.
+    let mut socket = world.socket().await;
+    assert_eq!(close_code(&mut socket).await, Some(CloseCode::Policy));
+}
+
+#[tokio::test]
 async fn law10_a_connection_without_requests_ends() {
     let world = World::trusting(Limits {
         idle_seconds: 2,

@@ -32,7 +32,7 @@ fn refusing(refusal_seconds: u64) -> Limits {
 }
 
 #[tokio::test]
-async fn m12_a_denied_agent_is_told_and_kept_waiting() {
+async fn m15_ws_a_denied_agent_is_told_and_kept_waiting() {
     let world = World::trusting(refusing(2)).await;
     let mut socket = foreign(&world).await;
     let told = Instant::now();
@@ -48,7 +48,7 @@ async fn m12_a_denied_agent_is_told_and_kept_waiting() {
 }
 
 #[tokio::test]
-async fn m12_a_full_server_says_when_to_come_back() {
+async fn m12_both_a_full_server_says_when_to_come_back() {
     let world = World::trusting(refusing(2)).await;
     for uid in 1..=AGENTS {
         let (status, _) = world.post(PROTOBUF, &hello(uid).encode_to_vec()).await;
@@ -72,7 +72,7 @@ async fn m12_a_full_server_says_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn m12_over_http_the_denial_says_when_to_come_back() {
+async fn m15_http_the_denial_says_when_to_come_back() {
     let world = World::trusting(Limits::default()).await;
     assert_eq!(world.post(PROTOBUF, &hello(1).encode_to_vec()).await.0, 200);
     let other =

@@ -11,9 +11,12 @@
 mod connections;
 mod denied;
 mod h2;
+mod identity;
 mod large;
 mod offers;
-mod protocol;
+mod peer;
+mod rows;
+mod tls;
 mod transports;
 mod wakes;
 mod world;

@@ -15,7 +15,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::{
     offers::{OFFERED, candidate, profile, target},
-    world::{PROTOBUF, SOON, TOKEN, World, hello, links},
+    world::{SOON, TOKEN, World, hello},
 };
 
 fn request(message: &AgentToServer, version: http::Version) -> Request<Full<Bytes>> {
@@ -57,7 +57,7 @@ async fn send(
 }
 
 #[tokio::test]
-async fn t01_t03_an_offer_over_each_version_of_tls_and_http_compressed_both_ways() {
+async fn t01_t03_t07_t10_http_an_offer_over_each_version_of_tls_and_http_compressed_both_ways() {
     let world = World::trusting(Limits::default()).await;
     let hub = &world.hub;
     hub.book
@@ -96,30 +96,4 @@ async fn t01_t03_an_offer_over_each_version_of_tls_and_http_compressed_both_ways
             assert!(headers.iter().any(|header| header.value.contains(OFFERED)));
         }
     }
-}
-
-#[tokio::test]
-async fn m08_polls_are_one_link_until_the_sequence_begins_anew() {
-    let world = World::trusting(Limits::default()).await;
-    let bare = AgentToServer {
-        agent_description: None,
-        ..hello(1)
-    };
-    let poll = async |message: &AgentToServer, sequence_num| {
-        let message = AgentToServer {
-            sequence_num,
-            ..message.clone()
-        };
-        let answer = world.post(PROTOBUF, &message.encode_to_vec()).await;
-        assert_eq!(answer.0, 200);
-        links(&world, 1)
-    };
-    let first = poll(&bare, 0).await;
-    assert_eq!(first.len(), 1);
-    // Its full state, as it was asked for, and more of the same.
-    for (message, sequence) in [(&hello(1), 1), (&bare, 2), (&hello(1), 3)] {
-        assert_eq!(poll(message, sequence).await, first, "poll {sequence}");
-    }
-    let again = poll(&hello(1), 0).await;
-    assert!(again.len() == 1 && again != first);
 }

@@ -13,7 +13,6 @@ use opamp_operator::{
 };
 use opamp_operator_core::catalog::Target;
 use opamp_wire::encode_frame;
-use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
@@ -21,11 +20,12 @@ use crate::{
     world::{SOON, World, answer, hello},
 };
 
-/// Publishes a target while a link that has read none yet is being answered:
-/// whoever answers needs the trust after the target, and waits for it here.
-fn publish_between(hub: &Hub, target: Target, pause: Duration, held: oneshot::Sender<()>) {
+/// Publishes a target while a link is being given its first profile: whoever
+/// does that needs the trust after the target, and waits for it here.
+fn publish_between(hub: &Hub, target: Target, pause: Duration) {
     hub.trust.send_modify(|_| {
-        held.send(()).unwrap();
+        hub.book
+            .publish_candidates(vec![candidate()], Unknown::default());
         let end = Instant::now() + SOON;
         // Once the profile is chosen, its target is read at once.
         while !hub.roster.take_dirty().profiles.contains(&profile()) {
@@ -41,27 +41,24 @@ fn publish_between(hub: &Hub, target: Target, pause: Duration, held: oneshot::Se
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn law4_a_target_published_while_an_agent_is_answered_reaches_it() {
+async fn law4_a_target_published_while_an_agent_gets_its_profile_reaches_it() {
     let world = World::trusting(Limits::default()).await;
     let hub = &world.hub;
-    hub.book
-        .publish_candidates(vec![candidate()], Unknown::default());
     let target = target(hub.clock.now());
     for uid in 1..=20 {
+        hub.book.publish_candidates(Vec::new(), Unknown::default());
         hub.book.publish_target(&profile(), None);
         let mut socket = world.socket().await;
+        let message = Message::Binary(encode_frame(&hello(uid)));
+        socket.send(message).await.unwrap();
+        answer(&mut socket).await;
         drop(hub.roster.take_dirty());
-        let (held, holds) = oneshot::channel();
         let publishing = thread::spawn({
             let (hub, target) = (Arc::clone(hub), target.clone());
             // Another moment each time.
             let pause = Duration::from_micros(100) * u32::from(uid);
-            move || publish_between(&hub, target, pause, held)
+            move || publish_between(&hub, target, pause)
         });
-        holds.await.unwrap();
-        let message = Message::Binary(encode_frame(&hello(uid)));
-        socket.send(message).await.unwrap();
-        // With the answer, or pushed after it.
         while answer(&mut socket).await.connection_settings.is_none() {}
         publishing.join().unwrap();
     }

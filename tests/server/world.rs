@@ -1,7 +1,6 @@
 //! A server on loopback TLS, and agents of it.
 
 use std::{
-    collections::BTreeSet,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -9,12 +8,15 @@ use std::{
 
 use futures::{SinkExt as _, StreamExt as _};
 use opamp_operator::{
-    hub::Hub,
+    backend::Question,
+    hub::{Hub, Reviews, Roster},
     server::{Limits, Server},
 };
 use opamp_operator_core::{
     fleet::LinkId,
-    identity::{Authenticator, Fingerprint, KeyRing, Ledger, Presented, Proof, Trust},
+    identity::{
+        Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Sources, Trust,
+    },
 };
 use opamp_wire::{
     InstanceUid, decode_frame, encode_frame,
@@ -25,14 +27,15 @@ use rustls_pki_types::{PrivateKeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, mpsc},
     time::timeout,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error, Message, client::IntoClientRequest as _, protocol::frame::coding::CloseCode,
+        Error, Message, client::IntoClientRequest as _, handshake::client::Response,
+        protocol::frame::coding::CloseCode,
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -51,12 +54,18 @@ pub(crate) struct World {
     pub(crate) hub: Arc<Hub>,
     pub(crate) closing: CancellationToken,
     pub(crate) large_messages: Arc<Semaphore>,
+    asked: mpsc::Receiver<Question>,
 }
 
 pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 impl World {
     pub(crate) async fn start(limits: Limits) -> Self {
+        Self::at("/v1/opamp", limits).await
+    }
+
+    /// A server whose endpoint has this path.
+    pub(crate) async fn at(path: &str, limits: Limits) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
@@ -65,14 +74,19 @@ impl World {
             .unwrap();
         let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let signer = provider.key_provider.load_private_key(der).unwrap();
-        let hub = Arc::new(Hub::new(AGENTS.into(), Duration::ZERO));
+        let (questions, asked) = mpsc::channel(16);
+        let hub = Arc::new(Hub::new(
+            Roster::new(AGENTS.into(), AGENTS.into()),
+            Duration::ZERO,
+            Reviews::new(questions, Duration::from_secs(3600)),
+        ));
         let serving = CertifiedKey::new(vec![certificate.der().clone()], signer);
         hub.serving.send_replace(Some(Arc::new(serving)));
         let closing = CancellationToken::new();
         let listen = SocketAddr::from(([127, 0, 0, 1], 0));
         let server = Server::bind(
             listen,
-            "/v1/opamp",
+            path,
             Arc::clone(&hub),
             limits,
             &provider,
@@ -97,6 +111,7 @@ impl World {
             hub,
             closing,
             large_messages,
+            asked,
         }
     }
 
@@ -107,19 +122,27 @@ impl World {
     }
 
     pub(crate) fn trust(&self) {
-        let token = |name: &str, token: &str| Authenticator::Token {
-            name: name.into(),
-            namespace: "default".into(),
-            secret: name.into(),
-            tokens: BTreeSet::from([Fingerprint::of_authorization(
-                format!("Bearer {token}").as_bytes(),
-            )]),
-        };
-        let tokens = vec![token("bootstrap", TOKEN), token("other", OTHER)];
+        self.judge(Sources {
+            authenticators: tokens(),
+            ..Sources::default()
+        });
+    }
+
+    /// Trusts otherwise from now on, as the controller says it.
+    pub(crate) fn judge(&self, sources: Sources) {
+        self.judge_by(sources, &Ledger::default());
+    }
+
+    pub(crate) fn judge_by(&self, sources: Sources, ledger: &Ledger) {
         let keys = KeyRing::new(vec![[1; 32]]).unwrap();
-        self.hub
-            .trust
-            .send_replace(Some(Arc::new(Trust::new(tokens, keys, &Ledger::default()))));
+        let trust = Trust::of(sources, keys, ledger);
+        self.hub.trust.send_replace(Some(Arc::new(trust)));
+        self.hub.judgement.send_modify(|turn| *turn += 1);
+    }
+
+    /// What the Kubernetes API is asked from now on.
+    pub(crate) fn asked(&mut self) -> mpsc::Receiver<Question> {
+        std::mem::replace(&mut self.asked, mpsc::channel(1).1)
     }
 
     /// A TCP connection from an address of the loopback network.
@@ -131,6 +154,11 @@ impl World {
             .await
             .expect("a connection in time")
             .unwrap()
+    }
+
+    /// What clients verify the server by.
+    pub(crate) fn roots(&self) -> RootCertStore {
+        self.roots.clone()
     }
 
     /// TLS of one version, for one protocol above it.
@@ -168,15 +196,25 @@ impl World {
     }
 
     pub(crate) async fn upgrade(&self, token: Option<&str>) -> Result<Socket, Error> {
-        let mut request = "wss://localhost/v1/opamp".into_client_request().unwrap();
-        if let Some(token) = token {
-            request
-                .headers_mut()
-                .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        let bearer = token.map(|token| ("authorization", format!("Bearer {token}")));
+        let headers: Vec<_> = bearer.into_iter().collect();
+        let (socket, _) = self.upgrade_at("/v1/opamp", &headers).await?;
+        Ok(socket)
+    }
+
+    /// An upgrade with these headers, and what it was answered.
+    pub(crate) async fn upgrade_at(
+        &self,
+        path: &str,
+        headers: &[(&'static str, String)],
+    ) -> Result<(Socket, Response), Error> {
+        let mut request = format!("wss://localhost{path}")
+            .into_client_request()
+            .unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        tokio_tungstenite::client_async(request, self.tls().await)
-            .await
-            .map(|(socket, _)| socket)
+        tokio_tungstenite::client_async(request, self.tls().await).await
     }
 
     pub(crate) async fn socket(&self) -> Socket {
@@ -191,9 +229,13 @@ impl World {
 
     /// The answer to one POST, on a connection of its own.
     pub(crate) async fn ask(&self, headers: &str, body: &[u8]) -> Answer {
+        self.ask_at("/v1/opamp", headers, body).await
+    }
+
+    pub(crate) async fn ask_at(&self, path: &str, headers: &str, body: &[u8]) -> Answer {
         let mut stream = self.tls().await;
         let head = format!(
-            "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
+            "POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n",
             body.len()
         );
         stream.write_all(head.as_bytes()).await.unwrap();
@@ -224,10 +266,15 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// The value of a header, whose name is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines();
+        lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+    }
+
     /// Seconds of `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<u64> {
-        let value = self.head.split("retry-after: ").nth(1)?;
-        value.lines().next()?.trim().parse().ok()
+        self.header("retry-after")?.parse().ok()
     }
 }
 
@@ -235,6 +282,16 @@ impl Drop for World {
     fn drop(&mut self) {
         self.closing.cancel();
     }
+}
+
+/// Those that know `TOKEN` and `OTHER`.
+pub(crate) fn tokens() -> Vec<Authenticator> {
+    let token = |(name, token): (&str, &str)| {
+        let header = format!("Bearer {token}");
+        let known = Fingerprint::of_authorization(header.as_bytes());
+        Authenticator::token(name, "default", name, [known])
+    };
+    [("bootstrap", TOKEN), ("other", OTHER)].map(token).into()
 }
 
 pub(crate) fn hello(uid: u8) -> AgentToServer {
@@ -255,12 +312,13 @@ pub(crate) async fn ask(socket: &mut Socket, message: &AgentToServer) -> ServerT
 }
 
 pub(crate) async fn answer(socket: &mut Socket) -> ServerToAgent {
-    match timeout(SOON, socket.next())
-        .await
-        .expect("an answer in time")
-    {
-        Some(Ok(Message::Binary(data))) => decode_frame(data).unwrap(),
-        other => panic!("no message: {other:?}"),
+    loop {
+        let next = timeout(SOON, socket.next()).await;
+        match next.expect("an answer in time") {
+            Some(Ok(Message::Binary(data))) => return decode_frame(data).unwrap(),
+            Some(Ok(Message::Ping(_))) => {}
+            other => panic!("no message: {other:?}"),
+        }
     }
 }
 
@@ -283,7 +341,7 @@ pub(crate) fn links(world: &World, uid: u8) -> Vec<LinkId> {
     let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
     let now = world.hub.clock.now();
     let trust = world.hub.trust.borrow().clone().unwrap();
-    let Proof::Proved(verdict) = trust.verify(&presented, now) else {
+    let Proof::Proved(verdict) = trust.verify(&presented, &Bearer::Nobody, now) else {
         panic!("nobody");
     };
     let uid = InstanceUid::from_bytes([uid; 16]);

@@ -151,6 +151,11 @@ pub struct OpAMPAgentStatus {
     #[schemars(schema_with = "schema::time")]
     pub last_contact_time: Option<Time>,
 
+    /// When the instance UID was bound to its identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub bound_time: Option<Time>,
+
     /// How the agent is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Transport")]

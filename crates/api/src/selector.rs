@@ -1,20 +1,33 @@
 //! Whether a selector means an agent.
 
 use crate::{
-    v1alpha1::profile::{AgentSelector, AttributeExpression, AttributeOperator, AttributeScope},
-    values::Attributes,
+    v1alpha1::profile::{
+        AgentSelector, AttributeExpression, AttributeOperator, AttributeScope, AuthenticatedAs,
+    },
+    values::{Attributes, Identity, IdentityMethod},
 };
+
+/// How the subject of a certificate begins that is named by a URI among its
+/// subject alternative names, or else by its common name. A CA that checks the
+/// one may leave the other to whoever asks.
+pub const URI_SUBJECT: &str = "URI:";
+/// See [`URI_SUBJECT`].
+pub const COMMON_NAME_SUBJECT: &str = "CN:";
 
 impl AgentSelector {
     /// Whether all parts of the selector agree with the agent. An empty
-    /// selector means every agent.
+    /// selector means every agent. Without an identity nothing can be said of
+    /// `authenticatedAs`, and it does not count.
     #[must_use]
-    pub fn matches(&self, uid: &str, attributes: &Attributes) -> bool {
+    pub fn matches(&self, uid: &str, identity: Option<&Identity>, attributes: &Attributes) -> bool {
+        let means = |identity| self.authenticated_as.iter().any(|one| one.means(identity));
+        let proved = self.authenticated_as.is_empty() || identity.is_none_or(means);
         let named = self.instance_uids.is_empty() || self.instance_uids.iter().any(|u| u == uid);
         let equal = |(key, value): (&String, &String)| {
             attributes.get(key, AttributeScope::Any) == Some(value)
         };
-        named
+        proved
+            && named
             && self.match_attributes.iter().all(equal)
             && self
                 .match_expressions
@@ -27,6 +40,42 @@ impl AgentSelector {
     #[must_use]
     pub fn reads_attributes(&self) -> bool {
         !self.match_attributes.is_empty() || !self.match_expressions.is_empty()
+    }
+}
+
+impl AuthenticatedAs {
+    fn means(&self, identity: &Identity) -> bool {
+        let subject = identity.subject.as_str();
+        let by = |method, authenticator: Option<&str>| {
+            identity.method == method
+                && authenticator.is_none_or(|name| name == identity.authenticator)
+        };
+        let service_account = self.service_account.as_ref().is_some_and(|account| {
+            by(IdentityMethod::ServiceAccount, None) && account.name == subject
+        });
+        let token = self.agent_token.as_ref().is_some_and(|token| {
+            by(IdentityMethod::AgentToken, None) && token.secret_name == subject
+        });
+        let certificate = self.certificate.as_ref().is_some_and(|certificate| {
+            let uri = |prefix: &String| {
+                subject
+                    .strip_prefix(URI_SUBJECT)
+                    .is_some_and(|uri| uri.starts_with(prefix))
+            };
+            let common_name =
+                |name: &String| subject.strip_prefix(COMMON_NAME_SUBJECT) == Some(name);
+            by(
+                IdentityMethod::ClientCertificate,
+                Some(&certificate.authenticator),
+            ) && certificate.uri_san_prefix.as_ref().is_none_or(uri)
+                && certificate.common_name.as_ref().is_none_or(common_name)
+        });
+        let jwt = self.jwt.as_ref().is_some_and(|jwt| {
+            let named = |name: &String| name == subject;
+            by(IdentityMethod::Jwt, Some(&jwt.authenticator))
+                && jwt.subject.as_ref().is_none_or(named)
+        });
+        service_account || token || certificate || jwt
     }
 }
 
@@ -61,7 +110,7 @@ mod tests {
 
     fn matches(selector: Value) -> bool {
         let selector: AgentSelector = serde_json::from_value(selector).unwrap();
-        selector.matches(UID, &collector())
+        selector.matches(UID, None, &collector())
     }
 
     fn expression(expression: &Value) -> bool {
@@ -72,7 +121,7 @@ mod tests {
     fn empty_means_all_and_reads_nothing() {
         assert!(matches(json!({})));
         assert!(!AgentSelector::default().reads_attributes());
-        assert!(AgentSelector::default().matches(UID, &Attributes::default()));
+        assert!(AgentSelector::default().matches(UID, None, &Attributes::default()));
     }
 
     #[test]
@@ -100,6 +149,57 @@ mod tests {
         let selector: AgentSelector =
             serde_json::from_value(json!({"instanceUIDs": [UID]})).unwrap();
         assert!(!selector.reads_attributes());
+    }
+
+    #[test]
+    fn an_identity_is_one_of_those_that_are_named() {
+        let identity = |method, authenticator: &str, subject: &str| Identity {
+            namespace: "a".into(),
+            method,
+            authenticator: authenticator.into(),
+            subject: subject.into(),
+        };
+        use IdentityMethod::{AgentToken, ClientCertificate, Jwt, ServiceAccount};
+        let agents = [
+            identity(ServiceAccount, "cluster", "collector"),
+            identity(AgentToken, "bootstrap", "collector"),
+            identity(ClientCertificate, "fleet", "URI:spiffe://x/a/one"),
+            identity(ClientCertificate, "fleet", "CN:spiffe://x/a/one"),
+            identity(ClientCertificate, "other", "URI:spiffe://x/a/one"),
+            identity(Jwt, "ci", "collector"),
+            identity(Jwt, "ci", "other"),
+        ];
+        let cases = [
+            (json!({"serviceAccount": {"name": "collector"}}), vec![0]),
+            (json!({"agentToken": {"secretName": "collector"}}), vec![1]),
+            (
+                json!({"certificate": {"authenticator": "fleet"}}),
+                vec![2, 3],
+            ),
+            (
+                json!({"certificate": {"authenticator": "fleet", "uriSANPrefix": "spiffe://x/a/"}}),
+                vec![2],
+            ),
+            (
+                json!({"certificate": {"authenticator": "fleet", "commonName": "spiffe://x/a/one"}}),
+                vec![3],
+            ),
+            (json!({"jwt": {"authenticator": "ci"}}), vec![5, 6]),
+            (
+                json!({"jwt": {"authenticator": "ci", "subject": "other"}}),
+                vec![6],
+            ),
+            (json!({"jwt": {"authenticator": "else"}}), vec![]),
+        ];
+        for (wanted, expected) in cases {
+            let selector: AgentSelector =
+                serde_json::from_value(json!({"authenticatedAs": [wanted]})).unwrap();
+            let found: Vec<_> = (0..agents.len())
+                .filter(|n| selector.matches(UID, Some(&agents[*n]), &collector()))
+                .collect();
+            assert_eq!(found, expected, "{wanted}");
+            assert!(selector.matches(UID, None, &collector()));
+        }
     }
 
     #[test]

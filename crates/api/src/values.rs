@@ -141,6 +141,11 @@ pub enum IdentityMethod {
     AgentToken,
     /// By a client certificate under a configured CA.
     ClientCertificate,
+    /// By a token of a Kubernetes ServiceAccount.
+    ServiceAccount,
+    /// By a JSON Web Token of a configured issuer.
+    #[serde(rename = "JWT")]
+    Jwt,
 }
 
 impl IdentityMethod {
@@ -150,6 +155,8 @@ impl IdentityMethod {
         match self {
             Self::AgentToken => "AgentToken",
             Self::ClientCertificate => "ClientCertificate",
+            Self::ServiceAccount => "ServiceAccount",
+            Self::Jwt => "JWT",
         }
     }
 }

@@ -16,8 +16,20 @@ mod catalog;
 mod choice;
 
 #[cfg(test)]
+#[path = "laws/clones.rs"]
+mod clones;
+
+#[cfg(test)]
 #[path = "laws/evidence.rs"]
 mod evidence;
+
+#[cfg(test)]
+#[path = "laws/identity.rs"]
+mod identity;
+
+#[cfg(test)]
+#[path = "laws/jwt.rs"]
+mod jwt;
 
 #[cfg(test)]
 #[path = "laws/leaks.rs"]

@@ -100,9 +100,8 @@ impl ReplyError {
 /// A server's answer or push.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
-    /// The agent's own, as received. [`InstanceUid::NIL`], for a message that
-    /// named nobody, is left out.
-    pub instance_uid: InstanceUid,
+    /// The agent's own, as received; none for a message that could not be read.
+    pub instance_uid: Option<InstanceUid>,
     /// Bits of `ServerToAgentFlags`.
     pub flags: u64,
     /// Bits of `ServerCapabilities`, in the first message of a connection.
@@ -118,9 +117,9 @@ pub struct Reply {
 impl Reply {
     /// Nothing to say but whom it is for.
     #[must_use]
-    pub fn new(instance_uid: InstanceUid) -> Self {
+    pub fn new(instance_uid: impl Into<Option<InstanceUid>>) -> Self {
         Self {
-            instance_uid,
+            instance_uid: instance_uid.into(),
             flags: 0,
             capabilities: None,
             new_instance_uid: None,
@@ -155,9 +154,11 @@ impl Reply {
 
     /// The fields before the offer.
     fn head(&self) -> ServerToAgent {
-        let uid = Some(self.instance_uid).filter(|uid| !uid.is_nil());
         ServerToAgent {
-            instance_uid: uid.map(InstanceUid::to_bytes).unwrap_or_default(),
+            instance_uid: self
+                .instance_uid
+                .map(InstanceUid::to_bytes)
+                .unwrap_or_default(),
             error_response: self.error.as_ref().map(ReplyError::to_response),
             ..ServerToAgent::default()
         }
@@ -233,9 +234,14 @@ mod tests {
             ..ServerToAgent::default()
         };
         assert_eq!(message, only);
-        // Known by nobody's name: not even that.
-        assert_eq!(Reply::new(InstanceUid::NIL).to_frame().as_ref(), [HEADER]);
-        assert!(Reply::new(InstanceUid::NIL).to_body().is_empty());
+        // To whom is not known: not even that.
+        assert_eq!(Reply::new(None).to_frame().as_ref(), [HEADER]);
+        assert!(Reply::new(None).to_body().is_empty());
+        // All zeros are a name like any other (M03).
+        assert_eq!(
+            sent(&Reply::new(InstanceUid::NIL)).instance_uid,
+            [0; 16][..]
+        );
     }
 
     #[test]
@@ -308,10 +314,9 @@ mod tests {
             new: Option<[u8; 16]>,
             token in proptest::option::of(".{0,300}"),
         ) {
-            prop_assume!(uid != [0; 16]);
             let offers = token.as_deref().map(offers);
             let reply = Reply {
-                instance_uid: uid.into(),
+                instance_uid: Some(uid.into()),
                 flags,
                 capabilities,
                 new_instance_uid: new.map(InstanceUid::from),

@@ -21,9 +21,6 @@ pub enum UidError {
     /// A binary UID of the wrong length.
     #[error("instance_uid has {0} bytes; send the 16 bytes of a UUID")]
     Length(usize),
-    /// All zeros.
-    #[error("instance_uid is all zeros, which names nobody; send the 16 bytes of a UUID")]
-    Nil,
     /// Text that is no UUID.
     #[error(
         "not a UUID; use the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx with hexadecimal digits"
@@ -32,10 +29,7 @@ pub enum UidError {
 }
 
 impl InstanceUid {
-    /// All zeros: nobody's name. It stands for 'not known', and a [`Reply`]
-    /// to it has no `instance_uid`.
-    ///
-    /// [`Reply`]: crate::Reply
+    /// All zeros. An agent may call itself so, mostly until it has a name.
     pub const NIL: Self = Self([0; 16]);
 
     /// Takes the bytes as they are.
@@ -74,11 +68,7 @@ impl TryFrom<&[u8]> for InstanceUid {
 
     fn try_from(bytes: &[u8]) -> Result<Self, UidError> {
         let array = bytes.try_into();
-        match array.map(Self) {
-            Ok(Self::NIL) => Err(UidError::Nil),
-            Ok(uid) => Ok(uid),
-            Err(_) => Err(UidError::Length(bytes.len())),
-        }
+        array.map(Self).map_err(|_| UidError::Length(bytes.len()))
     }
 }
 
@@ -184,8 +174,6 @@ mod tests {
         assert_eq!(uid, InstanceUid::from([7; 16]));
         assert_eq!(uid.to_bytes().as_ref(), uid.as_bytes());
         assert!(!uid.is_nil() && InstanceUid::NIL.is_nil());
-        // An answer could not name it (M03).
-        assert_eq!(InstanceUid::try_from(&[0; 16][..]), Err(UidError::Nil));
     }
 
     proptest! {

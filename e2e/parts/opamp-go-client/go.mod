@@ -2,12 +2,14 @@ module opamp-operator.dev/e2e/opamp-go-client
 
 go 1.24.0
 
-require github.com/open-telemetry/opamp-go v0.23.0
+require (
+	github.com/google/uuid v1.6.0
+	github.com/open-telemetry/opamp-go v0.23.0
+)
 
 require (
 	github.com/cenkalti/backoff/v4 v4.3.0 // indirect
 	github.com/davecgh/go-spew v1.1.1 // indirect
-	github.com/google/uuid v1.6.0 // indirect
 	github.com/gorilla/websocket v1.5.3 // indirect
 	github.com/michel-laterman/proxy-connect-dialer-go v0.1.0 // indirect
 	github.com/pmezard/go-difflib v1.0.0 // indirect

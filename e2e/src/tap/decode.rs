@@ -36,6 +36,8 @@ pub struct ToAgent {
     pub command: bool,
     /// The text of an error response.
     pub error: Option<String>,
+    /// The instance UID that the agent is to take.
+    pub new_uid: Option<String>,
 }
 
 /// Offered connection settings; its `Debug` shows no secret.
@@ -127,6 +129,9 @@ pub(super) fn to_agent(bytes: &[u8], framed: bool) -> Result<ToAgent, String> {
         offer: message.connection_settings.map(offer),
         command: message.command.is_some(),
         error: message.error_response.map(|error| error.error_message),
+        new_uid: message
+            .agent_identification
+            .map(|given| uid(&given.new_instance_uid)),
     })
 }
 

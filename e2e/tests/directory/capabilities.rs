@@ -1,8 +1,8 @@
 //! E10: what an agent takes may change while it is connected.
 
 use anyhow::{Result, ensure};
+use e2e::counterpart::{Counterpart, Library};
 use e2e::eventually::{Look, eventually};
-use e2e::go_client::GoClient;
 use e2e::manifests::{CLIENT_TLS, offerable_tls};
 use e2e::pki::{DAY, KeyKind, Window};
 use e2e::steps::{exchanges, greeted, nobody_was_refused, offers};
@@ -12,7 +12,7 @@ use e2e::world::{OFFER, PROFILE, SOON, Setup, World};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e10_a_capability_that_comes_and_goes_is_respected() -> Result<()> {
     let (mut world, _) = World::with_mutual_tls("e10-changes", Setup::default()).await?;
-    let mut client = GoClient::start("go", &world)?;
+    let mut client = Counterpart::start(Library::Go, "wss", &world, &[]).await?;
     let uid = client.uid().to_owned();
     greeted(&world, &uid).await?;
     incapable(&world, 1).await?;

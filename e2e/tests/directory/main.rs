@@ -6,8 +6,10 @@
 
 mod broken;
 mod capabilities;
+mod counterparts;
 mod edits;
 mod fleet;
+mod identity;
 mod polling;
 mod restart;
 mod rotation;

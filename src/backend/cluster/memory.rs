@@ -95,6 +95,7 @@ impl Store {
             key_lost,
             ledger,
             agents: Vec::new(),
+            held: Vec::new(),
         })
     }
 

@@ -224,7 +224,7 @@ impl Cluster {
             }
             Report::Forget(entries) => store.forget(entries),
             // Answered, so taken apart by the caller.
-            Report::Ledger(..) => {}
+            Report::Ledger(..) | Report::Held(_) => {}
         }
     }
 

@@ -216,6 +216,7 @@ impl Directory {
             Report::Ledger(entry, stored) => {
                 let _ = stored.send(self.state.write_entry(*entry));
             }
+            Report::Held(_) => {}
             Report::ForgetAgents(agents) => {
                 for (namespace, uid) in agents {
                     self.state.forget_agent(&namespace, uid);

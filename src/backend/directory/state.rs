@@ -71,6 +71,7 @@ impl State {
             keys,
             key_lost,
             ledger,
+            held: Vec::new(),
             agents: agents.into_iter().filter_map(to_record).collect(),
         })
     }

@@ -6,8 +6,11 @@ mod profile;
 mod select;
 mod state;
 mod target;
+mod tokens;
 
-pub use own::{AuthenticatorSource, Built, SourceKind, authenticator};
+pub use own::{
+    AuthenticatorSource, Built, KeySource, Material, SourceKind, Usable, authenticator, remember,
+};
 pub use profile::{ProfileState, Stored};
 pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
 pub use state::{Catalog, Settings, Settled};

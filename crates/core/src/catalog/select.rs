@@ -4,7 +4,7 @@ use std::{cmp::Reverse, sync::Arc};
 
 use opamp_operator_api::{
     v1alpha1::AgentSelector,
-    values::{Attributes, ProfileKey},
+    values::{Attributes, Identity, ProfileKey},
 };
 
 use crate::identity::Rights;
@@ -59,6 +59,8 @@ pub fn candidates<'a>(namespace: &str, all: impl Iterator<Item = &'a Candidate>)
 pub struct Chooser<'a> {
     /// Canonical UUID.
     pub uid: &'a str,
+    /// What it proved, or whom its instance UID belongs to.
+    pub identity: Option<&'a Identity>,
     /// None before a description is known.
     pub attributes: Option<&'a Attributes>,
     /// What its link may be given.
@@ -75,13 +77,16 @@ impl Chooser<'_> {
     fn may_have(&self, candidate: &Candidate) -> bool {
         let shown = match self.rights {
             Rights::Everything => return true,
+            Rights::Nothing => return false,
             Rights::Expired(shown) => return shown.contains(&candidate.profile),
             Rights::Recognised(shown) => shown,
         };
         let namespace = &candidate.profile.namespace;
         let of_its_tenant = !candidate.admin && shown.iter().any(|p| p.namespace == *namespace);
         shown.contains(&candidate.profile)
-            || (of_its_tenant && candidate.selector.instance_uids.is_empty())
+            || (of_its_tenant
+                && candidate.selector.instance_uids.is_empty()
+                && candidate.selector.authenticated_as.is_empty())
     }
 }
 
@@ -107,11 +112,17 @@ pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
     let mut awaiting = None;
     for candidate in &candidates.0 {
         let matches = match chooser.attributes {
-            Some(attributes) => candidate.selector.matches(chooser.uid, attributes),
+            Some(attributes) => {
+                candidate
+                    .selector
+                    .matches(chooser.uid, chooser.identity, attributes)
+            }
             None if candidate.selector.reads_attributes() => return Choice::NotYet,
-            None => candidate
-                .selector
-                .matches(chooser.uid, &Attributes::default()),
+            None => {
+                candidate
+                    .selector
+                    .matches(chooser.uid, chooser.identity, &Attributes::default())
+            }
         };
         if !matches {
             continue;

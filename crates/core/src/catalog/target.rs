@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use opamp_operator_api::values::Attributes;
+use opamp_operator_api::values::{Attributes, Identity};
 use opamp_wire::InstanceUid;
 
 use crate::offer::Revision;
@@ -38,6 +38,7 @@ impl Target {
     pub fn revision_for(
         &self,
         uid: InstanceUid,
+        identity: Option<&Identity>,
         attributes: Option<&Attributes>,
     ) -> Option<&Arc<Revision>> {
         let open = match self.bound {
@@ -50,7 +51,7 @@ impl Target {
         } else {
             self.previous.as_ref()
         };
-        revision.filter(|revision| revision.selects(uid, attributes))
+        revision.filter(|revision| revision.selects(uid, identity, attributes))
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
     Now,
     catalog::{Candidates, Choice, Chooser, choose},
     earliest,
-    identity::{Admission, Fingerprint, Marker, Recognition, Rights, admit},
+    identity::{Admission, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
     offer::WireHash,
 };
 
@@ -44,6 +44,7 @@ pub struct Agent {
     pub(super) uid: InstanceUid,
     namespace: String,
     binding: Option<Identity>,
+    bound_at: Option<Timestamp>,
     pub(super) capabilities: AgentCapabilities,
     pub(super) attributes: Option<Attributes>,
     pub(super) links: Vec<Link>,
@@ -75,6 +76,7 @@ impl Agent {
             uid,
             namespace: namespace.to_owned(),
             binding: None,
+            bound_at: None,
             capabilities: AgentCapabilities::default(),
             attributes: None,
             links: Vec::new(),
@@ -118,6 +120,7 @@ impl Agent {
         Self {
             deadline: left.then(|| now.uptime + latch::SWITCH_DEADLINE),
             binding: record.binding,
+            bound_at: record.bound_at,
             attributes: record.attributes,
             profile: record.profile,
             offered: record.offered,
@@ -183,25 +186,36 @@ impl Agent {
         self.offered.contains(revision) || self.restored.as_ref().is_some_and(lacks)
     }
 
+    /// The identity that owns the instance UID.
+    #[must_use]
+    pub fn binding(&self) -> Option<&Identity> {
+        self.binding.as_ref()
+    }
+
+    /// Whom a selector may ask for: what the link proves, or, if it proves only
+    /// what it was offered, whom the instance UID belongs to. The latter never
+    /// gives a right (see [`Rights`]).
+    pub(super) fn identity<'a>(&'a self, link: &'a Link) -> Option<&'a Identity> {
+        link.verdict.primary.as_ref().or(self.binding.as_ref())
+    }
+
     /// A connection wants to speak for this agent. Refused if the UID is
     /// somebody else's.
     pub fn attach(&mut self, mut link: Link, now: Now) -> Option<Step> {
-        let held = |revision: &Recognition| self.may_hold(revision);
-        let offered = |revision: &Recognition| self.offered.contains(revision);
-        let verdict = &link.verdict;
-        link.rights = match admit(self.binding.as_ref(), held, offered, verdict) {
-            Admission::Refused => return None,
-            Admission::Bind(identity) => {
-                self.binding = Some(identity);
-                Rights::Everything
+        let (rights, binds) = self.admit(&link.verdict)?;
+        if let Some(identity) = binds {
+            self.binding = Some(identity);
+            self.bound_at = Some(now.wall);
+        }
+        link.rights = rights;
+        if self
+            .newest_link()
+            .is_some_and(|older| self.follows(&link, older))
+        {
+            for older in &mut self.links {
+                older.followed = true;
             }
-            Admission::Owner | Admission::Ownerless => Rights::Everything,
-            Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
-            Admission::Expired => {
-                let its_own = verdict.expired.iter().filter(|r| offered(r));
-                Rights::Expired(profiles(its_own))
-            }
-        };
+        }
         let transport = link.transport;
         self.last_contact = now.wall;
         self.deadline = None;
@@ -210,6 +224,53 @@ impl Agent {
         let mut step = Step::default();
         step.transitions.push(Transition::Connected(transport));
         Some(step)
+    }
+
+    /// Trust changed, and nothing that the link shows is revoked: what it may be
+    /// given from now on. What it proved before it keeps where it would prove
+    /// nothing anew: retiring is not revoking, and nobody is cut off because a
+    /// credential ended while it was in use.
+    pub fn judge_again(&mut self, id: LinkId, verdict: Verdict) {
+        let Some((rights, _)) = self.admit(&verdict) else {
+            return;
+        };
+        if let Some(link) = self.links.iter_mut().find(|link| link.id == id)
+            && rights.strength() >= link.rights.strength()
+        {
+            link.rights = rights;
+            link.verdict = verdict;
+            link.returns = true;
+        }
+    }
+
+    /// What a link shows would not be admitted again. It stays: whoever is cut
+    /// off then is lost (law 8).
+    pub fn cannot_return(&mut self, id: LinkId) -> Option<Transition> {
+        let link = self.links.iter_mut().find(|link| link.id == id)?;
+        std::mem::replace(&mut link.returns, false).then_some(Transition::CannotReturn)
+    }
+
+    /// What a link with this verdict may be given, and whom it binds the UID to.
+    fn admit(&self, verdict: &Verdict) -> Option<(Rights, Option<Identity>)> {
+        let held = |revision: &Recognition| self.may_hold(revision);
+        let offered = |revision: &Recognition| self.offered.contains(revision);
+        let past = Past {
+            binding: self.binding.as_ref(),
+            bound_at: self.bound_at,
+            proved_at: self.proved.as_ref().map(|proved| proved.at),
+        };
+        let rights = match admit(past, held, offered, verdict) {
+            Admission::Refused => return None,
+            Admission::Bind(identity) => return Some((Rights::Everything, Some(identity))),
+            Admission::Owner | Admission::Ownerless | Admission::Retired => Rights::Everything,
+            Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
+            Admission::Expired => {
+                let its_own = verdict.expired.iter().filter(|r| offered(r));
+                Rights::Expired(profiles(its_own))
+            }
+            Admission::Anonymous => Rights::Nothing,
+        };
+        Some((rights, None))
     }
 
     /// The profile that applies, as seen from a link.
@@ -226,6 +287,7 @@ impl Agent {
         let uid = self.uid.to_string();
         let chooser = Chooser {
             uid: &uid,
+            identity: self.identity(link),
             attributes: self.attributes.as_ref(),
             rights: &link.rights,
         };
@@ -285,6 +347,11 @@ impl Agent {
     /// agent that switches. `until` is when to call it again.
     pub fn tick(&mut self, now: Now) -> Step {
         let mut step = Step::default();
+        let speaker = self.newest_link();
+        let ended = speaker.and_then(|link| Some((link.id, link.verdict.lasts?)));
+        if let Some((id, _)) = ended.filter(|(_, end)| *end <= now.wall) {
+            step.transitions.extend(self.cannot_return(id));
+        }
         let polled = self.links.iter().filter(|l| l.transport == Transport::Http);
         let ends = polled.map(|link| (link.id, self.polls.silent_at(link.last_message)));
         let (silent, alive): (Vec<_>, Vec<_>) = ends.partition(|(_, end)| *end <= now.uptime);
@@ -301,10 +368,22 @@ impl Agent {
         step
     }
 
-    /// The link that gets the offers: the newest.
+    /// The link that speaks for the agent and gets the offers: the newest, but
+    /// weaker proof never displaces stronger, unless it follows from it.
     #[must_use]
     pub fn newest_link(&self) -> Option<&Link> {
-        self.links.last()
+        let strength = |link: &&Link| (!link.followed, link.rights.strength(), link.id);
+        self.links.iter().max_by_key(strength)
+    }
+
+    /// Does the newer link show what was offered on the older one? Then it is
+    /// that agent, come back with what it was given.
+    fn follows(&self, newer: &Link, older: &Link) -> bool {
+        self.flight.as_ref().is_some_and(|flight| {
+            let shows = newer.presented.marker == Some(flight.marker)
+                || newer.verdict.recognised.contains(&flight.revision);
+            flight.link == older.id && shows
+        })
     }
 
     /// A link by its number.
@@ -334,11 +413,13 @@ impl Agent {
             uid: self.uid,
             namespace: self.namespace.clone(),
             binding: self.binding.clone(),
+            bound_at: self.bound_at,
             attributes: self.attributes.clone(),
             profile: self.profile.clone(),
             connected: newest.map(|link| link.transport),
             interval: self.polls.interval(),
             capable: self.capable(),
+            cannot_return: newest.is_some_and(|link| !link.returns),
             exhausted: self.held_back == Some(Silence::BucketEmpty),
             receives: newest.is_some_and(|link| !link.shared && link.greeted())
                 && self.state != SettingsState::AwaitingProof,

@@ -32,6 +32,8 @@ pub enum Silence {
     Ghost,
     /// The revision's certificate has ended: it must not leave any more.
     Expired,
+    /// Another instance uses the same instance UID: one of them gets another.
+    Disputed,
     /// An offer is on its way.
     InFlight,
     /// This very offer was made on this link.
@@ -72,7 +74,7 @@ impl Agent {
         if link.shared {
             return silent(Silence::Shared);
         }
-        let open = target.revision_for(self.uid, self.attributes.as_ref());
+        let open = target.revision_for(self.uid, self.identity(link), self.attributes.as_ref());
         let current = |r: &&Arc<Revision>| r.number() == target.current.number();
         // With a certificate that ended an agent comes for the newest, or waits.
         let lenient = !matches!(link.rights, Rights::Expired(_));
@@ -103,8 +105,15 @@ impl Agent {
             good.iter()
                 .any(|r| other.presented.marker == Some(r.marker()))
         };
-        if others().any(|other| other.id > link.id || runs(other)) {
+        let speaks = self
+            .newest_link()
+            .is_some_and(|newest| newest.id == link.id);
+        let proved = |other: &Link| other.rights.strength() > 0;
+        if !speaks || others().any(|other| proved(other) && runs(other)) {
             return silent(Silence::Ghost);
+        }
+        if self.is_disputed(link) {
+            return silent(Silence::Disputed);
         }
         if let Some(until) = self.in_flight_until(now) {
             return later(Silence::InFlight, until);

@@ -68,16 +68,40 @@ impl Agent {
             link.reported = Some((status.status(), hash));
         }
         if let Some(description) = &message.agent_description {
-            self.attributes = Some(Attributes {
+            let mut known = Attributes {
                 identifying: attributes(&description.identifying_attributes),
                 non_identifying: attributes(&description.non_identifying_attributes),
-            });
+            };
+            if let Some(vouched) = &link.verdict.vouched {
+                let attributes = vouched.attributes.clone();
+                known.non_identifying.extend(attributes);
+            }
+            self.attributes = Some(known);
         }
+        self.hear_place(id, message);
         if was_capable != self.capable() {
             transitions.push(Transition::Capable(self.capable()));
         }
         transitions.extend(self.hear_failure(id, message, now));
         (reply, transitions)
+    }
+
+    /// An attribute that the message claims although whoever vouches for the
+    /// link says otherwise.
+    #[must_use]
+    pub fn contradiction(&self, id: LinkId, message: &AgentToServer) -> Option<String> {
+        let vouched = self.link(id)?.verdict.vouched.as_ref()?;
+        let description = message.agent_description.as_ref()?;
+        let lists = [
+            &description.identifying_attributes,
+            &description.non_identifying_attributes,
+        ];
+        let otherwise = |pair: &&KeyValue| {
+            let known = vouched.attributes.get(&pair.key);
+            known.is_some_and(|known| pair.value.as_ref().and_then(scalar).as_ref() != Some(known))
+        };
+        let mut claims = lists.into_iter().flatten();
+        claims.find(otherwise).map(|pair| pair.key.clone())
     }
 
     fn hear_failure(
@@ -110,20 +134,42 @@ impl Agent {
     }
 }
 
+/// What a message claims of these attributes; none if it describes nothing.
+pub(super) fn claims(
+    message: &AgentToServer,
+    keys: &[&'static str],
+) -> Option<std::collections::BTreeMap<&'static str, String>> {
+    let description = message.agent_description.as_ref()?;
+    let lists = [
+        &description.non_identifying_attributes,
+        &description.identifying_attributes,
+    ];
+    let claim = |pair: &KeyValue| {
+        let key = keys.iter().find(|key| **key == pair.key)?;
+        let value = scalar(pair.value.as_ref()?)?;
+        (value.len() <= MAX_ATTRIBUTE_BYTES).then_some((*key, value))
+    };
+    Some(lists.into_iter().flatten().filter_map(claim).collect())
+}
+
 /// Attributes as text, bounded; values that are not scalars are left out, since
 /// a selector cannot name them.
 fn attributes(list: &[KeyValue]) -> std::collections::BTreeMap<String, String> {
-    let text = |value: &AnyValue| match value.value.as_ref()? {
+    let entry = |pair: &KeyValue| {
+        let value = scalar(pair.value.as_ref()?)?;
+        let fits = pair.key.len() <= MAX_ATTRIBUTE_BYTES && value.len() <= MAX_ATTRIBUTE_BYTES;
+        fits.then(|| (pair.key.clone(), value))
+    };
+    list.iter().filter_map(entry).take(MAX_ATTRIBUTES).collect()
+}
+
+/// A scalar as text.
+fn scalar(value: &AnyValue) -> Option<String> {
+    match value.value.as_ref()? {
         Value::StringValue(text) => Some(text.clone()),
         Value::BoolValue(value) => Some(value.to_string()),
         Value::IntValue(value) => Some(value.to_string()),
         Value::DoubleValue(value) => Some(value.to_string()),
         _ => None,
-    };
-    let entry = |pair: &KeyValue| {
-        let value = text(pair.value.as_ref()?)?;
-        let fits = pair.key.len() <= MAX_ATTRIBUTE_BYTES && value.len() <= MAX_ATTRIBUTE_BYTES;
-        fits.then(|| (pair.key.clone(), value))
-    };
-    list.iter().filter_map(entry).take(MAX_ATTRIBUTES).collect()
+    }
 }

@@ -42,6 +42,10 @@ struct Heard {
 
 /// A connection of an agent.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub struct Link {
     /// Which.
     pub id: LinkId,
@@ -55,6 +59,16 @@ pub struct Link {
     pub rights: Rights,
     /// Several instances share it (a gateway): what it shows is not the agent's.
     pub shared: bool,
+    /// Its agent came back on another link, with what it was offered here.
+    pub(super) followed: bool,
+    /// What it shows would be admitted again.
+    pub(super) returns: bool,
+    /// Where its agent says that it runs.
+    pub(super) place: Option<super::clones::Place>,
+    /// Whether its messages come from there.
+    pub(super) places: super::clones::Places,
+    /// When its agent was told to take another instance UID.
+    pub(super) renamed: Option<Duration>,
     pub(super) attached: Duration,
     pub(super) last_message: Duration,
     heard: Heard,
@@ -83,6 +97,11 @@ impl Link {
             verdict,
             rights: Rights::Recognised(Vec::new()),
             shared: false,
+            followed: false,
+            returns: true,
+            place: None,
+            places: super::clones::Places::One,
+            renamed: None,
             attached,
             last_message: attached,
             heard: Heard::default(),

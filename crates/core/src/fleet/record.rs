@@ -28,6 +28,10 @@ pub struct Proved {
 
 /// One agent, as others see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub struct AgentRecord {
     /// Who.
     pub uid: InstanceUid,
@@ -35,6 +39,8 @@ pub struct AgentRecord {
     pub namespace: String,
     /// The identity that owns the UID.
     pub binding: Option<Identity>,
+    /// Since when.
+    pub bound_at: Option<Timestamp>,
     /// What it said of itself.
     pub attributes: Option<Attributes>,
     /// The profile that applies.
@@ -47,6 +53,8 @@ pub struct AgentRecord {
     pub capable: bool,
     /// It shows what lets it receive.
     pub receives: bool,
+    /// It is connected by what would not be admitted again; not stored.
+    pub cannot_return: bool,
     /// It was offered settings too often, whatever these were (law 5).
     pub exhausted: bool,
     /// Where it is.
@@ -99,6 +107,10 @@ pub enum Transition {
     Failed(String),
     /// Law 5 keeps an offer back.
     HeldBack(Silence),
+    /// It would not be admitted again with what it showed.
+    CannotReturn,
+    /// Another instance uses its instance UID, and is told to take another.
+    Cloned,
     /// It needs a primary proof.
     AwaitingProof,
 }

@@ -32,6 +32,8 @@ pub struct Wish<'a> {
 pub struct Step {
     /// To be pushed on the link.
     pub push: Option<OfferBytes>,
+    /// Whoever is on the link is to take another instance UID.
+    pub rename: bool,
     /// Changes, in order.
     pub transitions: Vec<Transition>,
     /// When to call `refresh` again.
@@ -61,7 +63,14 @@ impl Agent {
         // What the others keep back or speak for ends with them, and a link
         // ends without a word to this one.
         step.until = (self.links.len() > 1).then(|| now.uptime + LOOK_AGAIN);
-        if !link.greeted() || self.state == SettingsState::AwaitingProof {
+        if !link.greeted() {
+            return step;
+        }
+        if self.rename(id, now, &mut step.until) {
+            step.rename = true;
+            step.transitions.push(Transition::Cloned);
+        }
+        if self.state == SettingsState::AwaitingProof {
             return step;
         }
         self.weigh(id, wish.target, now, &mut step);

@@ -11,10 +11,11 @@ impl Agent {
     /// back the same settings for ever.
     pub(super) fn weigh(&mut self, id: LinkId, target: Option<&Target>, now: Now, step: &mut Step) {
         let Some(target) = target else { return };
-        let Some(link) = self.links.last().filter(|link| link.id == id) else {
+        let Some(link) = self.newest_link().filter(|link| link.id == id) else {
             return;
         };
         let link_marker = link.presented.marker;
+        let open = target.revision_for(self.uid, self.identity(link), self.attributes.as_ref());
         let revisions = [Some(&target.current), target.previous.as_ref()];
         let shown = revisions.into_iter().flatten().find_map(|revision| {
             self.evidence(link, revision)
@@ -80,10 +81,7 @@ impl Agent {
             step.transitions.push(Transition::Proved(proved));
             self.attempts.proved(revision.marker());
         }
-        let wanted = [
-            Some(&target.current),
-            target.revision_for(self.uid, self.attributes.as_ref()),
-        ];
+        let wanted = [Some(&target.current), open];
         let wanted = wanted.into_iter().flatten().any(|r| is(r, &this));
         // What it runs, it was given; a record may have been lost.
         self.note_offered(this);

@@ -1,5 +1,6 @@
 //! Whose an instance UID is: decides who is refused, never what anybody gets.
 
+use jiff::Timestamp;
 use opamp_operator_api::values::{Identity, ProfileKey};
 
 use super::{Recognition, Verdict};
@@ -20,8 +21,35 @@ pub enum Admission {
     /// It shows what was offered to this UID and ended not long ago: the
     /// current revisions of those profiles, to come back with.
     Expired,
+    /// It is the owner by what its authenticator held when the UID was bound:
+    /// retiring a token or a CA is not revoking it.
+    Retired,
+    /// Nobody knows who it is, and the UID has no owner: it may report.
+    Anonymous,
     /// Somebody else's UID.
     Refused,
+}
+
+/// What is known of the owner of an instance UID.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Past<'a> {
+    /// Who it is.
+    pub binding: Option<&'a Identity>,
+    /// Since when.
+    pub bound_at: Option<Timestamp>,
+    /// When it last proved to run other settings than before.
+    pub proved_at: Option<Timestamp>,
+}
+
+impl Past<'_> {
+    /// Is this the owner, who came by what its authenticator held until `left`,
+    /// and has not proved since that it needs it no more?
+    fn came_by(&self, identity: &Identity, left: Timestamp) -> bool {
+        let before = |moment: Timestamp| moment <= left;
+        self.binding == Some(identity)
+            && self.bound_at.is_none_or(before)
+            && self.proved_at.is_none_or(before)
+    }
 }
 
 /// What a link may be given for what it proves.
@@ -34,25 +62,44 @@ pub enum Rights {
     Recognised(Vec<ProfileKey>),
     /// The current revisions of these profiles.
     Expired(Vec<ProfileKey>),
+    /// Nothing.
+    Nothing,
 }
 
-/// May a link with this verdict speak for a UID bound to `binding`? Revisions
+impl Rights {
+    /// How strong the proof is that gave them.
+    #[must_use]
+    pub const fn strength(&self) -> u8 {
+        match self {
+            Self::Everything => 2,
+            Self::Recognised(_) | Self::Expired(_) => 1,
+            Self::Nothing => 0,
+        }
+    }
+}
+
+/// May a link with this verdict speak for a UID with this `past`? Revisions
 /// that were sent to this UID are `offered`; those of which a record may have
 /// been lost count as `held` too.
 #[must_use]
 pub fn admit(
-    binding: Option<&Identity>,
+    past: Past<'_>,
     held: impl Fn(&Recognition) -> bool,
     offered: impl Fn(&Recognition) -> bool,
     verdict: &Verdict,
 ) -> Admission {
-    match (binding, &verdict.primary) {
+    let retired = verdict.retired.as_ref();
+    match (past.binding, &verdict.primary) {
         (None, Some(_)) if verdict.primary_was_offered => Admission::Ownerless,
         (None, Some(primary)) => Admission::Bind(primary.clone()),
         (Some(owner), Some(primary)) if owner == primary => Admission::Owner,
+        (Some(_), None) if retired.is_some_and(|(id, left)| past.came_by(id, *left)) => {
+            Admission::Retired
+        }
         (None, None) if !verdict.recognised.is_empty() => Admission::Recognised,
         (Some(_), _) if verdict.recognised.iter().any(held) => Admission::Recognised,
         _ if verdict.expired.iter().any(offered) => Admission::Expired,
+        (None, None) if verdict.anonymous.is_some() => Admission::Anonymous,
         _ => Admission::Refused,
     }
 }
@@ -128,11 +175,62 @@ mod tests {
             (None, verdict(None, &[]), Admission::Refused),
         ];
         for (binding, verdict, expected) in cases {
+            let past = Past {
+                binding,
+                ..Past::default()
+            };
             assert_eq!(
-                admit(binding, offered, offered, &verdict),
+                admit(past, offered, offered, &verdict),
                 expected,
                 "{binding:?} {verdict:?}"
             );
         }
+    }
+
+    #[test]
+    fn law8_retiring_a_credential_is_not_revoking_it() {
+        let owner = identity("one");
+        let at = |second| Some(Timestamp::from_second(second).unwrap());
+        let judge = |binding, bound_at, proved_at, subject| {
+            let verdict = Verdict {
+                retired: at(10).map(|left| (identity(subject), left)),
+                ..Verdict::default()
+            };
+            let past = Past {
+                binding,
+                bound_at,
+                proved_at,
+            };
+            admit(past, |_| false, |_| false, &verdict)
+        };
+        assert_eq!(judge(Some(&owner), at(5), None, "one"), Admission::Retired);
+        assert_eq!(judge(Some(&owner), None, at(9), "one"), Admission::Retired);
+        // Bound afterwards; proved newer settings afterwards; somebody else's; new.
+        assert_eq!(judge(Some(&owner), at(11), None, "one"), Admission::Refused);
+        assert_eq!(
+            judge(Some(&owner), at(5), at(11), "one"),
+            Admission::Refused
+        );
+        assert_eq!(judge(Some(&owner), at(5), None, "two"), Admission::Refused);
+        assert_eq!(judge(None, None, None, "one"), Admission::Refused);
+    }
+
+    #[test]
+    fn law2_a_stranger_may_report_under_a_uid_that_nobody_owns() {
+        let stranger = Verdict {
+            anonymous: Some("a".into()),
+            ..Verdict::default()
+        };
+        let nobody = |_: &Recognition| false;
+        let owner = identity("one");
+        let bound = Past {
+            binding: Some(&owner),
+            ..Past::default()
+        };
+        assert_eq!(
+            admit(Past::default(), nobody, nobody, &stranger),
+            Admission::Anonymous
+        );
+        assert_eq!(admit(bound, nobody, nobody, &stranger), Admission::Refused);
     }
 }

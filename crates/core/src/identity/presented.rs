@@ -20,6 +20,17 @@ impl Fingerprint {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// A fingerprint that people wrote down: of a certificate, never of a token.
+    pub(super) fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).ok()?;
+        Some(Self(bytes))
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Of an `Authorization` value: the scheme's name counts without regard to
     /// case and the space around it is folded (RFC 9110, section 11.4).
     #[must_use]

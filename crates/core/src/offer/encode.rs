@@ -101,3 +101,27 @@ impl Plan {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A `ca_cert` would be all that agents verify this server by (law 3). The
+    /// `certificate` stays, or they would not verify it at all.
+    #[test]
+    fn s11_law3_no_ca_is_named_where_the_systems_roots_verify() {
+        let plan = Plan {
+            endpoint: "wss://opamp.example.com/v1/opamp".parse().unwrap(),
+            compatibility: Compatibility::Universal,
+            heartbeat_seconds: 30,
+            headers: Vec::new(),
+            client: None,
+            client_ca: None,
+            bundle: None,
+            system_roots: true,
+        };
+        let settings = plan.settings();
+        assert_eq!(settings.certificate, Some(TlsCertificate::default()));
+        assert!(settings.tls.unwrap().include_system_ca_certs_pool);
+    }
+}

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     Now,
-    identity::{Presented, Proof, Trust},
+    identity::{Bearer, Presented, Proof, Trust},
 };
 
 /// Our own side of a connection: what agents will have to verify.
@@ -188,8 +188,8 @@ fn admitted(plan: &Plan, credential: &Credential, trust: &Trust, now: Now) -> Re
         authorization: credential.authorization,
         marker: None,
     };
-    match trust.verify(&presented, now) {
-        Proof::Proved(_) => Ok(()),
+    match trust.verify(&presented, &Bearer::Nobody, now) {
+        Proof::Proved(verdict) if verdict.anonymous.is_none() => Ok(()),
         _ => Err(format!(
             "agents would come back with nothing this operator admits: {STRONGER}"
         )),

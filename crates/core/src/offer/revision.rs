@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use opamp_operator_api::{
     v1alpha1::AgentSelector,
-    values::{Attributes, MARKER_HEADER, ProfileKey},
+    values::{Attributes, Identity, MARKER_HEADER, ProfileKey},
 };
 use opamp_wire::{
     InstanceUid, OfferBytes,
@@ -177,12 +177,17 @@ impl Revision {
 
     /// Is it for this agent, as far as it is known?
     #[must_use]
-    pub fn selects(&self, uid: InstanceUid, attributes: Option<&Attributes>) -> bool {
+    pub fn selects(
+        &self,
+        uid: InstanceUid,
+        identity: Option<&Identity>,
+        attributes: Option<&Attributes>,
+    ) -> bool {
         let selector = self.selector();
         match attributes {
             None if selector.reads_attributes() => false,
-            None => selector.matches(&uid.to_string(), &Attributes::default()),
-            Some(attributes) => selector.matches(&uid.to_string(), attributes),
+            None => selector.matches(&uid.to_string(), identity, &Attributes::default()),
+            Some(attributes) => selector.matches(&uid.to_string(), identity, attributes),
         }
     }
 

@@ -108,6 +108,7 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
     for agent in agents {
         let connected = agent.connected.is_some();
         counts.connected += i32::from(connected);
+        counts.cannot_return += i32::from(agent.cannot_return);
         let evidence = agent.proved.as_ref();
         if let Some(proved) = evidence.filter(|p| current(&p.profile, p.number)) {
             counts.up_to_date += 1;

@@ -55,6 +55,16 @@ impl Ca {
         CertificateDer::from_pem_slice(self.pem.as_bytes()).unwrap()
     }
 
+    /// A certificate as `params` say.
+    pub(crate) fn sign(
+        &self,
+        params: &CertificateParams,
+        key: &KeyPair,
+    ) -> CertificateDer<'static> {
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        params.signed_by(key, &issuer).unwrap().der().clone()
+    }
+
     pub(crate) fn issue(&self, issue: &Issue<'_>) -> Pair {
         let mut params = CertificateParams::new(vec![issue.host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, "agent");

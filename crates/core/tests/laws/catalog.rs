@@ -90,7 +90,7 @@ impl Bench {
         let candidates = self.catalog.candidates(|_| published);
         candidates
             .iter()
-            .any(|candidate| candidate.selector.matches("", &attributes))
+            .any(|candidate| candidate.selector.matches("", None, &attributes))
     }
 }
 
@@ -238,7 +238,7 @@ fn law2_the_settings_before_are_only_for_those_they_were_for() {
     };
     let number = |target: &Target, team: Option<&str>| {
         let attributes = team.map(attributes);
-        let revision = target.revision_for(uid(1), attributes.as_ref());
+        let revision = target.revision_for(uid(1), None, attributes.as_ref());
         revision.map(|revision| revision.number())
     };
     assert_eq!(number(&target, Some("a")), Some(1));

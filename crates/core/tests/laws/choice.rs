@@ -46,6 +46,7 @@ fn chosen(all: &[Candidate], shown: &[ProfileKey]) -> Choice {
 fn with_rights(all: &[Candidate], rights: &Rights) -> Choice {
     let chooser = Chooser {
         uid: &uid(1).to_string(),
+        identity: None,
         attributes: Some(&Attributes::default()),
         rights,
     };
@@ -83,6 +84,7 @@ fn law2_waiting_for_a_proof_does_not_cut_an_agent_off_from_what_it_runs() {
     ];
     let chooser = Chooser {
         uid: "",
+        identity: None,
         attributes: None,
         rights: &Rights::Recognised(shows_p.to_vec()),
     };

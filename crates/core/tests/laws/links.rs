@@ -6,7 +6,7 @@ use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     catalog::{Bound, Choice, candidates},
     fleet::{Evidence, Link, LinkId, Transition, Transport},
-    identity::{Ledger, Presented, Proof, Recognition, Verdict},
+    identity::{Bearer, Ledger, Presented, Proof, Recognition, Verdict},
 };
 use opamp_wire::{AgentCapabilities, ServerCapabilities, proto::AgentToServer};
 
@@ -143,7 +143,7 @@ fn law2_an_ended_certificate_brings_its_own_agent_the_current_revision_only() {
     let second = world.revision_with(2, 20);
     let trust = world.trust(&ledger);
     let shown = Presented::new(vec![old.der], None, None);
-    let judged = |hours: u64| match trust.verify(&shown, at(hours * HOUR)) {
+    let judged = |hours: u64| match trust.verify(&shown, &Bearer::Nobody, at(hours * HOUR)) {
         Proof::Proved(verdict) => Some(verdict),
         _ => None,
     };

@@ -7,7 +7,8 @@ use opamp_operator_core::{
     catalog::{Choice, candidates},
     fleet::{Agent, Evidence, Link, LinkId, SettingsState, Transition, Transport},
     identity::{
-        Authenticator, Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust, Verdict,
+        Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust,
+        Verdict,
     },
 };
 use opamp_wire::proto::AgentToServer;
@@ -96,20 +97,26 @@ fn law8_the_ledger_recognises_what_was_given_away() {
     let trust = world.trust(&ledger);
     let leaf = Presented::new(vec![world.client.der.clone()], None, None);
     for shown in [&leaf, &token(STRONG_TOKEN)] {
-        let Proof::Proved(verdict) = trust.verify(shown, at(0)) else {
+        let Proof::Proved(verdict) = trust.verify(shown, &Bearer::Nobody, at(0)) else {
             panic!("not recognised: {shown:?}");
         };
         assert_eq!(verdict.primary, None);
         assert_eq!(verdict.recognised.first().map(|r| r.number), Some(1));
     }
-    assert_eq!(trust.verify(&token("other"), at(0)), Proof::Refused);
+    assert_eq!(
+        trust.verify(&token("other"), &Bearer::Nobody, at(0)),
+        Proof::Refused
+    );
 
     let mut weak = World::new();
     weak.secret("token", opaque(&[("token", "weak")]));
     let entry = weak.draft().ledger_entry(1, at(0).wall);
     assert_eq!(entry.authorization, None);
     let trust = weak.trust(&Ledger::new(vec![entry]));
-    assert_eq!(trust.verify(&token("weak"), at(0)), Proof::Refused);
+    assert_eq!(
+        trust.verify(&token("weak"), &Bearer::Nobody, at(0)),
+        Proof::Refused
+    );
 }
 
 #[test]
@@ -123,9 +130,12 @@ fn law8_a_retired_key_still_verifies() {
     let leaf = Presented::new(vec![world.client.der.clone()], None, None);
     assert_eq!(leaf.leaf, Some(Fingerprint::of(&world.client.der)));
     for shown in [leaf, token(STRONG_TOKEN)] {
-        let both = ring(vec![[8; 32], [7; 32]]).verify(&shown, at(0));
+        let both = ring(vec![[8; 32], [7; 32]]).verify(&shown, &Bearer::Nobody, at(0));
         assert!(matches!(both, Proof::Proved(_)), "{both:?}");
-        assert_eq!(ring(vec![[8; 32]]).verify(&shown, at(0)), Proof::Refused);
+        assert_eq!(
+            ring(vec![[8; 32]]).verify(&shown, &Bearer::Nobody, at(0)),
+            Proof::Refused
+        );
     }
 }
 
@@ -137,14 +147,14 @@ fn law8_what_we_offered_does_not_own_an_instance_uid() {
     let revision = world.revision(1);
     let ledger = Ledger::new(vec![world.draft().ledger_entry(1, at(0).wall)]);
     let ca = world.client_ca.der();
-    let bearer = |name: &str, token: &str| Authenticator::Token {
-        name: name.into(),
-        namespace: "a".into(),
-        secret: name.into(),
-        tokens: [Fingerprint::of_authorization(
-            format!("Bearer {token}").as_bytes(),
-        )]
-        .into(),
+    let bearer = |name: &str, token: &str| {
+        let header = format!("Bearer {token}");
+        Authenticator::token(
+            name,
+            "a",
+            name,
+            [Fingerprint::of_authorization(header.as_bytes())],
+        )
     };
     let trust = Trust::new(
         vec![
@@ -168,7 +178,8 @@ fn law8_what_we_offered_does_not_own_an_instance_uid() {
     for shown in cases {
         let mut bench = Bench::new(Arc::clone(&revision));
         let mut come = |presented: &Presented, seconds: u64| {
-            let Proof::Proved(verdict) = trust.verify(presented, at(seconds)) else {
+            let Proof::Proved(verdict) = trust.verify(presented, &Bearer::Nobody, at(seconds))
+            else {
                 panic!("refused: {presented:?}");
             };
             let link = bench.connect_as(verdict, presented.clone(), seconds)?;
@@ -189,7 +200,7 @@ fn law8_what_we_offered_does_not_own_an_instance_uid() {
     }
     // A bootstrap token that is offered as well still owns.
     let mut bench = Bench::new(Arc::clone(&revision));
-    let Proof::Proved(verdict) = trust.verify(&token(STRONG_TOKEN), at(0)) else {
+    let Proof::Proved(verdict) = trust.verify(&token(STRONG_TOKEN), &Bearer::Nobody, at(0)) else {
         panic!("refused");
     };
     bench.connect_as(verdict, token(STRONG_TOKEN), 0).unwrap();

@@ -348,6 +348,31 @@ fn law4_a_broken_bundle_never_leaves() {
     assert_eq!(world.refused(), refs(Reason::SecretTypeRefused));
 }
 
+/// What is too large to send is not even published, and the profile says so.
+#[test]
+fn t06_t09_settings_larger_than_agents_take_are_no_revision() {
+    const MOST: usize = 256 * 1024;
+    let mut world = World::new();
+    let mut bundle = world.ca.pem.clone();
+    // It is in the settings twice.
+    while bundle.len() * 2 + 3 * world.ca.pem.len() < MOST {
+        bundle.push_str(&world.ca.pem);
+    }
+    let mut settings = |bundle: &str| {
+        let data = [("ca.crt".to_owned(), bundle.as_bytes().to_vec())];
+        world.bundle(Object::new("", None, data, None));
+        world.resolve().outcome
+    };
+    let Outcome::Resolved(draft) = settings(&bundle) else {
+        panic!("fits");
+    };
+    assert!((MOST - 10_000..=MOST).contains(&draft.encoded_len()));
+    match settings(&bundle.repeat(2)) {
+        Outcome::Unresolved(refusal) => assert_eq!(refusal.reason, Reason::OfferTooLarge),
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn law4_what_would_lock_agents_out_never_leaves() {
     let locked = (ConditionType::Accepted, Reason::WouldLockOut);

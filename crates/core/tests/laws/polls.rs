@@ -137,7 +137,7 @@ impl Fleet {
         let (reply, step) = poller.agent.answer(id, reply, &wish, now);
         poller.next = seconds + poller.every;
         if reply.offer.is_some() {
-            let revision = target.revision_for(poller.agent.uid(), None).unwrap();
+            let revision = target.revision_for(poller.agent.uid(), None, None).unwrap();
             poller.shows.marker = Some(revision.marker());
             if poller.eager {
                 poller.next = seconds + 1;

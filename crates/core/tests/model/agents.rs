@@ -48,6 +48,27 @@ impl Sim {
         }
     }
 
+    /// The link that speaks for it: the newest of those that prove as much, or
+    /// one that proves less and shows what it was offered.
+    pub(crate) fn speaker(&self) -> Result<LinkId, String> {
+        let newest = self.agent.newest_link().ok_or("nobody speaks")?;
+        let primary = |link: &Seen| link.verdict.primary.is_some();
+        let speaker = self.links.iter().find(|link| link.id == newest.id);
+        let speaker = speaker.ok_or("a link speaks that ended")?;
+        let better = |link: &&Seen| primary(link) || !primary(speaker);
+        let latest = self.links.iter().rfind(better);
+        let latest = latest.is_none_or(|link| link.id == speaker.id);
+        if !latest && primary(speaker) {
+            return Err("law 2: an older link speaks that proves no more".into());
+        }
+        let given =
+            self.agent.was_offered(speaker.verdict.shown()) || speaker.presented.marker.is_some();
+        if !latest && !given {
+            return Err("law 2: weaker proof displaces stronger".into());
+        }
+        Ok(newest.id)
+    }
+
     /// Its record is written.
     pub(crate) fn save(&mut self) {
         self.saved = Some(self.agent.record());

@@ -11,7 +11,7 @@ use opamp_operator_api::{
 use opamp_operator_core::{
     Now,
     catalog::{Bound, Candidate, Candidates, Target, candidates},
-    identity::{Authenticator, Fingerprint, Ledger, Presented, Proof, Trust, Verdict},
+    identity::{Authenticator, Bearer, Fingerprint, Ledger, Presented, Proof, Trust, Verdict},
     offer::{Draft, Revision},
 };
 use opamp_wire::OfferBytes;
@@ -196,11 +196,8 @@ impl Catalog {
             bound: before.as_ref().map_or(Bound::Everyone, |b| b.bound),
             previous: before.map(|b| b.current),
         });
-        let token = |name: &str, shown: Presented| Authenticator::Token {
-            name: name.into(),
-            namespace: HOME.into(),
-            secret: name.into(),
-            tokens: shown.authorization.into_iter().collect(),
+        let token = |name: &str, shown: Presented| {
+            Authenticator::token(name, HOME, name, shown.authorization)
         };
         self.trust = Trust::new(
             vec![token(BOOTSTRAP, bootstrap()), token(STRANGER, stranger())],
@@ -219,7 +216,7 @@ impl Catalog {
         let alone = presented.authorization.is_none();
         let end = presented.not_after().filter(|_| alone);
         let over = end.is_some_and(|end| end + SignedDuration::from_hours(72) <= now.wall);
-        match self.trust.verify(presented, now) {
+        match self.trust.verify(presented, &Bearer::Nobody, now) {
             Proof::Proved(_) if over => Err("law 2: known after its end".into()),
             Proof::Proved(verdict) => Ok(Some(verdict)),
             Proof::Refused if over => Ok(None),

@@ -158,7 +158,7 @@ impl Fleet {
             }
         }
         let link = sim.links.iter().find(|link| link.id == id).unwrap();
-        let newest = sim.links.last().is_some_and(|last| last.id == id);
+        let newest = sim.speaker()? == id;
         if !newest {
             Watch::ghost(&before, &sim.agent.record())?;
         }

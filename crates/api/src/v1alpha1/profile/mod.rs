@@ -10,7 +10,10 @@ mod status;
 mod trust;
 
 pub use headers::{HeaderSetting, HeaderValueSource, SecretKeyRef};
-pub use selector::{AgentSelector, AttributeExpression, AttributeOperator, AttributeScope};
+pub use selector::{
+    AgentSelector, AgentTokenIdentity, AttributeExpression, AttributeOperator, AttributeScope,
+    AuthenticatedAs, CertificateIdentity, JwtIdentity, ServiceAccountIdentity,
+};
 pub use settings::{Compatibility, OpAMPSettings};
 pub use status::{
     AgentCounts, EvidenceCounts, OpAMPConnectionProfileStatus, ReferenceStatus, RevisionCause,

@@ -13,6 +13,13 @@ use crate::schema;
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct AgentSelector {
+    /// What the agent must have proved to be; one of these is enough. Unset
+    /// means any identity. Unlike attributes, an agent cannot choose it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Atomic)]
+    pub authenticated_as: Vec<AuthenticatedAs>,
+
     /// Attributes of the agent's description that must be equal. An
     /// identifying attribute is looked at before a non-identifying one of the
     /// same key.
@@ -38,6 +45,96 @@ pub struct AgentSelector {
     )]
     #[schemars(schema_with = "schema::instance_uids")]
     pub instance_uids: Vec<String>,
+}
+
+/// A proved identity. Exactly one of the four is set.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("[has(self.serviceAccount), has(self.certificate), has(self.agentToken), has(self.jwt)].filter(x, x).size() == 1")
+        .message("must have exactly one of `serviceAccount`, `certificate`, `agentToken` and `jwt`")
+        .reason(Reason::FieldValueInvalid)
+)]
+pub struct AuthenticatedAs {
+    /// A ServiceAccount of the agent's home namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ServiceAccountIdentity")]
+    pub service_account: Option<ServiceAccountIdentity>,
+
+    /// The holder of a client certificate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "CertificateIdentity")]
+    pub certificate: Option<CertificateIdentity>,
+
+    /// Whoever has a token of this Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AgentTokenIdentity")]
+    pub agent_token: Option<AgentTokenIdentity>,
+
+    /// The holder of a JSON Web Token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "JwtIdentity")]
+    pub jwt: Option<JwtIdentity>,
+}
+
+/// A ServiceAccount.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceAccountIdentity {
+    /// Its name.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
+    pub name: String,
+}
+
+/// The holder of a client certificate.
+#[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(has(self.uriSANPrefix) && has(self.commonName))")
+        .message("may not be set beside `uriSANPrefix`: a certificate with a URI is named by that alone")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".commonName")
+)]
+pub struct CertificateIdentity {
+    /// Name of the authenticator in the operator's configuration.
+    #[schemars(length(min = 1, max = 253))]
+    pub authenticator: String,
+
+    /// What the first URI among the subject alternative names begins with. End
+    /// it with a `/`, or it also means names that continue the last part.
+    #[serde(
+        default,
+        rename = "uriSANPrefix",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    pub uri_san_prefix: Option<String>,
+
+    /// The common name of a certificate that has no such URI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    pub common_name: Option<String>,
+}
+
+/// Whoever has a token of a Secret.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentTokenIdentity {
+    /// Name of the Secret, in the agent's home namespace.
+    #[schemars(length(min = 1, max = 253), regex(pattern = schema::OBJECT_NAME))]
+    pub secret_name: String,
+}
+
+/// The holder of a JSON Web Token.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct JwtIdentity {
+    /// Name of the authenticator in the operator's configuration.
+    #[schemars(length(min = 1, max = 253))]
+    pub authenticator: String,
+
+    /// The subject that the authenticator reads from the token; unset means any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(min = 1, max = 253))]
+    pub subject: Option<String>,
 }
 
 /// One condition on one attribute.

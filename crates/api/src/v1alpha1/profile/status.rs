@@ -89,6 +89,9 @@ pub struct AgentCounts {
     pub lost: i32,
     /// Agents that do not accept connection settings.
     pub incapable: i32,
+    /// Agents that are connected by credentials that would not be admitted
+    /// again: give them new ones before they reconnect.
+    pub cannot_return: i32,
     /// By what the agents that are up to date proved it.
     pub evidence: EvidenceCounts,
 }

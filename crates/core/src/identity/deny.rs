@@ -1,0 +1,195 @@
+//! The deny list: what is revoked, whatever else vouches for it.
+
+use std::collections::BTreeSet;
+
+use opamp_operator_api::values::{Identity, ProfileKey};
+use opamp_wire::InstanceUid;
+
+use super::{Fingerprint, Recognition};
+
+/// What is revoked by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DenyList {
+    instance_uids: BTreeSet<InstanceUid>,
+    certificates: BTreeSet<Fingerprint>,
+    /// Authenticator and subject.
+    identities: BTreeSet<(String, String)>,
+    revisions: BTreeSet<Recognition>,
+}
+
+/// Why somebody is cut off at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Revoked {
+    /// The deny list names the instance UID.
+    InstanceUid,
+    /// The deny list names the certificate.
+    Certificate,
+    /// The deny list names the identity, or its Secret says that it is revoked.
+    Identity(Identity),
+    /// The deny list names the revision that offered what is shown.
+    Revision(Recognition),
+    /// The token's Secret names the token.
+    Token,
+    /// The ServiceAccount does not exist any more.
+    ServiceAccount(Identity),
+    /// The Pod to which the token was bound does not exist any more, or the
+    /// API does not vouch for it any more.
+    Bearer,
+}
+
+impl std::fmt::Display for Revoked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::InstanceUid => f.write_str("the deny list names the instance UID"),
+            Self::Certificate => f.write_str("the deny list names the certificate"),
+            Self::Identity(identity) => write!(f, "identity {identity} is revoked"),
+            Self::Revision(of) => write!(
+                f,
+                "the deny list names revision {} of {}, which offered the credential",
+                of.number, of.profile
+            ),
+            Self::Token => f.write_str("the token's Secret says that it is revoked"),
+            Self::ServiceAccount(identity) => {
+                write!(f, "the ServiceAccount of {identity} does not exist")
+            }
+            Self::Bearer => f.write_str("what the bearer token is bound to is gone"),
+        }
+    }
+}
+
+impl DenyList {
+    /// Reads the keys of a ConfigMap: one entry a line, `#` begins a comment.
+    /// What cannot be read is told, and everything else counts.
+    #[must_use]
+    pub fn read<'a>(data: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> (Self, Vec<String>) {
+        let (mut list, mut problems) = (Self::default(), Vec::new());
+        for (key, value) in data {
+            let Ok(text) = std::str::from_utf8(value) else {
+                problems.push(format!("key `{key}` is not text"));
+                continue;
+            };
+            for (number, line) in (1..).zip(text.lines()) {
+                let entry = line.split('#').next().unwrap_or_default().trim();
+                if entry.is_empty() {
+                    continue;
+                }
+                if let Err(expected) = list.add(key, entry) {
+                    problems.push(format!("line {number} of key `{key}` is not {expected}"));
+                }
+            }
+        }
+        (list, problems)
+    }
+
+    fn add(&mut self, key: &str, entry: &str) -> Result<(), &'static str> {
+        match key {
+            "instanceUIDs" => {
+                let uid = entry.parse().map_err(|_| "an instance UID")?;
+                self.instance_uids.insert(uid);
+            }
+            "certificates" => {
+                let digits = entry.replace(':', "");
+                let certificate = Fingerprint::from_hex(&digits)
+                    .ok_or("the SHA-256 of a certificate: 64 hexadecimal digits")?;
+                self.certificates.insert(certificate);
+            }
+            "identities" => {
+                let (authenticator, subject) = entry
+                    .split_once('/')
+                    .ok_or("`authenticator/subject`, as an OpAMPAgent shows them")?;
+                self.identities
+                    .insert((authenticator.to_owned(), subject.to_owned()));
+            }
+            "revisions" => {
+                self.revisions
+                    .insert(revision(entry).ok_or("`namespace/profile/number`")?);
+            }
+            _ => {
+                return Err(
+                    "under one of `instanceUIDs`, `certificates`, `identities` and `revisions`",
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Also all that `other` names.
+    pub fn extend(&mut self, other: &Self) {
+        self.instance_uids.extend(&other.instance_uids);
+        self.certificates.extend(&other.certificates);
+        self.identities.extend(other.identities.iter().cloned());
+        self.revisions.extend(other.revisions.iter().cloned());
+    }
+
+    pub(super) fn names_uid(&self, uid: InstanceUid) -> bool {
+        self.instance_uids.contains(&uid)
+    }
+
+    pub(super) fn names_certificate(&self, leaf: &Fingerprint) -> bool {
+        self.certificates.contains(leaf)
+    }
+
+    pub(super) fn names_identity(&self, identity: &Identity) -> bool {
+        let named = |(authenticator, subject): &(String, String)| {
+            *authenticator == identity.authenticator && *subject == identity.subject
+        };
+        self.identities.iter().any(named)
+    }
+
+    pub(super) fn names_revision(&self, revision: &Recognition) -> bool {
+        self.revisions.contains(revision)
+    }
+}
+
+fn revision(entry: &str) -> Option<Recognition> {
+    let mut parts = entry.split('/');
+    let (namespace, name, number) = (parts.next()?, parts.next()?, parts.next()?);
+    (parts.next().is_none() && !namespace.is_empty() && !name.is_empty()).then_some(())?;
+    Some(Recognition {
+        profile: ProfileKey::new(namespace, name),
+        number: number.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_the_rest_counts() {
+        let certificate = Fingerprint::of(b"a certificate");
+        let digits = hex::encode(sha2::Sha256::digest(b"a certificate")).to_uppercase();
+        let pairs: Vec<_> = digits.as_bytes().chunks(2).collect();
+        let colons = pairs.join(&b':');
+        let data: [(&str, &[u8]); 5] = [
+            ("certificates", &colons),
+            ("identities", b"fleet/URI:spiffe://x/y # stolen\n\nnobody\n"),
+            ("instanceUIDs", b"0192aaaa-0000-7000-8000-000000000001\nx"),
+            ("revisions", b"a/p/3\na/p\na/p/x\n"),
+            ("others", b"y"),
+        ];
+        let (list, problems) = DenyList::read(data);
+        assert!(list.names_certificate(&certificate));
+        let identity = |subject: &str| Identity {
+            namespace: "a".into(),
+            method: opamp_operator_api::values::IdentityMethod::ClientCertificate,
+            authenticator: "fleet".into(),
+            subject: subject.into(),
+        };
+        assert!(list.names_identity(&identity("URI:spiffe://x/y")));
+        assert!(!list.names_identity(&identity("URI:spiffe://x/z")));
+        assert!(list.names_uid("0192aaaa-0000-7000-8000-000000000001".parse().unwrap()));
+        assert!(list.names_revision(&revision("a/p/3").unwrap()));
+        let lines: Vec<_> = problems.iter().map(|p| p.split(" is ").next()).collect();
+        let expected = [
+            "line 3 of key `identities`",
+            "line 2 of key `instanceUIDs`",
+            "line 2 of key `revisions`",
+            "line 3 of key `revisions`",
+            "line 1 of key `others`",
+        ];
+        assert_eq!(lines, expected.map(Some));
+    }
+
+    use sha2::Digest as _;
+}

@@ -1,0 +1,65 @@
+//! Several instances on one WebSocket: a gateway. All are answered and
+//! recorded; none is offered anything, since what the connection shows is the
+//! gateway's.
+
+use std::collections::BTreeMap;
+
+use opamp_wire::{InstanceUid, Reply, proto::AgentToServer};
+
+use super::{
+    exchange::{Attached, bad_request, exchange, unavailable},
+    shared::Shared,
+    standing::Standing,
+    subscriptions::Subscriptions,
+};
+
+/// Agents behind one connection, beside the first.
+const MOST: usize = 1024;
+
+/// Those that are not the first on their connection.
+#[derive(Default)]
+pub(super) struct Gateway(BTreeMap<InstanceUid, (Attached, Subscriptions)>);
+
+impl Gateway {
+    /// Answers a message of one of them. A refusal is for that one alone: the
+    /// others stay connected.
+    pub(super) fn hear(
+        &mut self,
+        shared: &Shared,
+        standing: &Standing,
+        uid: InstanceUid,
+        message: &AgentToServer,
+    ) -> Reply {
+        let hub = &shared.hub;
+        if !self.0.contains_key(&uid) {
+            if self.0.len() >= MOST {
+                let wait = shared.refusal();
+                return unavailable(uid, "too many agents on one connection", wait);
+            }
+            let attached = match Attached::websocket(hub, uid, standing) {
+                Ok(attached) => attached,
+                Err(denied) => return bad_request(uid, denied.text()),
+            };
+            attached.agent.lock().mark_shared(attached.id);
+            let namespace = attached.agent.lock().namespace().to_owned();
+            let subscriptions = Subscriptions::new(&hub.book, &namespace);
+            self.0.insert(uid, (attached, subscriptions));
+        }
+        let Some((attached, subscriptions)) = self.0.get_mut(&uid) else {
+            return Reply::new(uid);
+        };
+        let heard = exchange(shared, &attached.agent, attached.id, subscriptions, message);
+        if message.agent_disconnect.is_some() || heard.is_err() {
+            self.0.remove(&uid);
+        }
+        match heard {
+            Ok((reply, _)) => reply,
+            Err(denied) => bad_request(uid, denied.text()),
+        }
+    }
+
+    /// All of them leave.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}

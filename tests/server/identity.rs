@@ -1,0 +1,465 @@
+//! Who is let in, and who is cut off, over both transports.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use opamp_operator::{
+    backend::{Judged, Question, Standing},
+    hub::{Reviews, Unknown},
+    server::Limits,
+};
+use opamp_operator_core::{
+    fleet::SettingsState,
+    identity::{
+        Authenticator, Bearer, Bound, DenyList, Fingerprint, ServiceAccount, Sources, Terms, Tokens,
+    },
+};
+use opamp_wire::{
+    InstanceUid, Message as _,
+    proto::{AgentToServer, AnyValue, KeyValue, ServerErrorResponseType, any_value::Value},
+};
+use secrecy::ExposeSecret as _;
+use tokio::{sync::mpsc, time::timeout};
+use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
+
+use crate::{
+    offers::{candidate, profile, target},
+    world::{OTHER, PROTOBUF, SOON, TOKEN, World, ask, close_code, hello, tokens},
+};
+
+/// A token for `opamp` in the form of a JWT, as the API server gives them out.
+const ACCOUNT_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsib3BhbXAiXX0.c2lnbmF0dXJl";
+
+fn uid(last: u8) -> InstanceUid {
+    InstanceUid::from_bytes([last; 16])
+}
+
+fn denying(key: &str, entry: &str) -> Sources {
+    let (list, problems) = DenyList::read([(key, entry.as_bytes())]);
+    assert_eq!(problems, [""; 0]);
+    Sources {
+        authenticators: tokens(),
+        deny: Some(list),
+        ..Sources::default()
+    }
+}
+
+fn bearer(token: &str) -> String {
+    format!("Content-Type: application/x-protobuf\r\nAuthorization: Bearer {token}\r\n")
+}
+
+async fn refused(world: &World, token: &str) -> bool {
+    match world.upgrade(Some(token)).await {
+        Err(Error::Http(response)) => response.status() == 401,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn s12_law2_both_a_revocation_ends_live_sessions_and_keeps_them_out() {
+    let world = World::trusting(Limits::default()).await;
+    let mut mine = world.socket().await;
+    ask(&mut mine, &hello(1)).await;
+    let mut other = world.upgrade(Some(OTHER)).await.unwrap();
+    ask(&mut other, &hello(2)).await;
+    // One that has not said who it is yet.
+    let mut silent = world.socket().await;
+    world.judge(denying("identities", "bootstrap/bootstrap"));
+    for socket in [&mut mine, &mut silent] {
+        assert_eq!(close_code(socket).await, Some(CloseCode::Policy));
+    }
+    assert!(refused(&world, TOKEN).await);
+    let body = hello(1).encode_to_vec();
+    assert_eq!(world.post(PROTOBUF, &body).await.0, 401);
+    // The neighbour notices nothing.
+    assert!(ask(&mut other, &hello(2)).await.error_response.is_none());
+}
+
+#[tokio::test]
+async fn s12_law2_a_revoked_instance_uid_is_nobodys() {
+    let world = World::trusting(Limits::default()).await;
+    let mut socket = world.socket().await;
+    ask(&mut socket, &hello(1)).await;
+    world.judge(denying("instanceUIDs", &uid(1).to_string()));
+    assert_eq!(close_code(&mut socket).await, Some(CloseCode::Policy));
+    // Its identity is not revoked: another agent of it is let in.
+    let mut socket = world.socket().await;
+    assert!(ask(&mut socket, &hello(2)).await.error_response.is_none());
+    let body = hello(1).encode_to_vec();
+    let answer = world.ask(PROTOBUF, &body).await;
+    assert_eq!(answer.status, 403);
+    let told = String::from_utf8(answer.body).unwrap();
+    assert!(
+        told.contains("revoked") && !told.contains("deny list"),
+        "{told}"
+    );
+    let mut socket = world.socket().await;
+    assert!(ask(&mut socket, &hello(1)).await.error_response.is_some());
+}
+
+#[tokio::test]
+async fn law8_a_token_that_left_its_secret_cuts_no_session_off() {
+    let world = World::trusting(Limits::default()).await;
+    let mut socket = world.socket().await;
+    ask(&mut socket, &hello(1)).await;
+    world.judge(Sources {
+        authenticators: vec![tokens().remove(1)],
+        ..Sources::default()
+    });
+    assert!(refused(&world, TOKEN).await, "it admits nobody new");
+    assert!(ask(&mut socket, &hello(1)).await.error_response.is_none());
+}
+
+fn limited(terms: Terms) -> Sources {
+    let known = Fingerprint::of_authorization(format!("Bearer {TOKEN}").as_bytes());
+    let tokens = Tokens {
+        accepted: vec![known],
+        terms,
+        ..Tokens::default()
+    };
+    Sources {
+        authenticators: vec![Authenticator::Token {
+            name: "bootstrap".into(),
+            namespace: "default".into(),
+            secret: "bootstrap".into(),
+            tokens: Arc::new(tokens),
+        }],
+        ..Sources::default()
+    }
+}
+
+#[tokio::test]
+async fn law10_an_identity_has_as_many_agents_as_it_may() {
+    let world = World::start(Limits::default()).await;
+    world.judge(limited(Terms {
+        max_agents: Some(2),
+        allowed: None,
+    }));
+    for last in [1, 2, 1] {
+        let body = hello(last).encode_to_vec();
+        assert_eq!(world.post(PROTOBUF, &body).await.0, 200, "{last}");
+    }
+    let third = world.ask(PROTOBUF, &hello(3).encode_to_vec()).await;
+    assert_eq!(third.status, 503);
+    assert!(third.retry_after().is_some());
+    let mut socket = world.socket().await;
+    let error = ask(&mut socket, &hello(3)).await.error_response.unwrap();
+    let unavailable = i32::from(ServerErrorResponseType::Unavailable);
+    assert_eq!(error.r#type, unavailable);
+    // A seat is free again once its agent is forgotten.
+    let forgotten = world.hub.roster.forget(|record| record.uid == uid(2));
+    assert_eq!(forgotten.len(), 0, "it is connected still");
+    let leave = AgentToServer {
+        agent_disconnect: Some(opamp_wire::proto::AgentDisconnect {}),
+        ..hello(2)
+    };
+    world.post(PROTOBUF, &leave.encode_to_vec()).await;
+    let forgotten = world.hub.roster.forget(|record| record.uid == uid(2));
+    assert_eq!(forgotten.len(), 1);
+    assert_eq!(world.post(PROTOBUF, &hello(3).encode_to_vec()).await.0, 200);
+}
+
+#[tokio::test]
+async fn law2_a_token_may_be_for_some_instance_uids_only() {
+    let world = World::start(Limits::default()).await;
+    world.judge(limited(Terms {
+        max_agents: None,
+        allowed: Some(vec![uid(1)]),
+    }));
+    let of = |last| hello(last).encode_to_vec();
+    assert_eq!(world.post(PROTOBUF, &of(1)).await.0, 200);
+    let other = world.ask(PROTOBUF, &of(2)).await;
+    assert_eq!(other.status, 403);
+    assert!(
+        String::from_utf8(other.body)
+            .unwrap()
+            .contains("may not use")
+    );
+}
+
+#[tokio::test]
+async fn law2_strangers_report_and_never_receive() {
+    let world = World::start(Limits::default()).await;
+    world.judge(Sources {
+        authenticators: tokens(),
+        anonymous: Some("default".into()),
+        ..Sources::default()
+    });
+    let hub = &world.hub;
+    hub.book
+        .publish_candidates(vec![candidate()], Unknown::default());
+    let target = target(hub.clock.now());
+    hub.book.publish_target(&profile(), Some(target));
+    let mut stranger = world.upgrade(None).await.unwrap();
+    let polling = "Content-Type: application/x-protobuf\r\n";
+    for turn in 0..3 {
+        let heard = ask(&mut stranger, &hello(1)).await;
+        assert!(heard.connection_settings.is_none() && heard.error_response.is_none());
+        let (status, body) = world.post(polling, &hello(2).encode_to_vec()).await;
+        assert_eq!(status, 200, "{turn}");
+        let heard = opamp_wire::proto::ServerToAgent::decode(&body[..]).unwrap();
+        assert!(heard.connection_settings.is_none());
+    }
+    for last in [1, 2] {
+        let record = hub.roster.record(uid(last), "default").unwrap();
+        assert_eq!(record.binding, None);
+        assert_eq!(record.state, SettingsState::AwaitingProof, "{record:?}");
+    }
+    // Whoever proves somebody gets both the instance UID and the settings.
+    let mut owner = world.socket().await;
+    let heard = ask(&mut owner, &hello(1)).await;
+    assert!(heard.connection_settings.is_some());
+}
+
+#[tokio::test]
+async fn law2_all_agents_of_a_gateway_are_answered_and_recorded_and_none_is_offered_anything() {
+    let world = World::trusting(Limits::default()).await;
+    let mut socket = world.socket().await;
+    let answer = ask(&mut socket, &hello(1)).await;
+    assert!(answer.error_response.is_none());
+    for last in 2..=5 {
+        let answer = ask(&mut socket, &hello(last)).await;
+        assert_eq!(answer.instance_uid[..], [last; 16]);
+        assert_ne!(answer.capabilities, 0);
+    }
+    let hub = &world.hub;
+    hub.book
+        .publish_candidates(vec![candidate()], Unknown::default());
+    let target = target(hub.clock.now());
+    hub.book.publish_target(&profile(), Some(target));
+    for last in (1..=5).rev() {
+        let answer = ask(&mut socket, &hello(last)).await;
+        assert!(answer.connection_settings.is_none(), "{last}");
+        let record = hub.roster.record(uid(last), "default").unwrap();
+        assert!(record.connected.is_some() && record.last_offer.is_none());
+    }
+    // One of somebody else's is refused for itself; the others go on.
+    let mut other = world.upgrade(Some(OTHER)).await.unwrap();
+    ask(&mut other, &hello(9)).await;
+    assert!(ask(&mut socket, &hello(9)).await.error_response.is_some());
+    assert!(ask(&mut socket, &hello(3)).await.error_response.is_none());
+    drop(socket);
+    let gone = || {
+        let record = |last| hub.roster.record(uid(last), "default").unwrap();
+        (1..=5).all(|last| record(last).connected.is_none())
+    };
+    let end = tokio::time::Instant::now() + SOON;
+    while !gone() {
+        assert!(tokio::time::Instant::now() < end, "still connected");
+        tokio::task::yield_now().await;
+    }
+}
+
+fn account() -> ServiceAccount {
+    ServiceAccount {
+        namespace: "default".into(),
+        name: "agents".into(),
+        uid: "uid-of-agents".into(),
+        pod: Some(Bound {
+            name: "pod-1".into(),
+            uid: "uid-of-pod-1".into(),
+        }),
+        node: None,
+        expires: None,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn law8_an_identity_is_reviewed_when_its_token_ends_and_not_cut_off_for_that() {
+    let (questions, mut asked) = mpsc::channel(4);
+    let reviews = Arc::new(Reviews::new(questions, Duration::from_secs(3600)));
+    let fingerprint = Fingerprint::of_authorization(b"Bearer x");
+    let asking = tokio::spawn({
+        let reviews = Arc::clone(&reviews);
+        async move { reviews.ask("cluster", "opamp", "x", fingerprint).await }
+    });
+    let Some(Question::Token { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    let ends = jiff::Timestamp::now() + Duration::from_secs(600);
+    let account = ServiceAccount {
+        expires: Some(ends),
+        ..account()
+    };
+    let begun = tokio::time::Instant::now();
+    answer.send(Judged::Vouched(Box::new(account))).unwrap();
+    let gone = asking.await.unwrap().1.unwrap();
+    let Some(Question::Standing { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    let waited = begun.elapsed().as_secs();
+    assert!((590..=600).contains(&waited), "{waited}");
+    answer.send(Standing::Stands).unwrap();
+    assert!(matches!(
+        asked.recv().await,
+        Some(Question::Standing { .. })
+    ));
+    assert!(begun.elapsed().as_secs() >= 3600 + waited);
+    assert!(!*gone.borrow());
+}
+
+fn cluster() -> Sources {
+    let mut authenticators = tokens();
+    authenticators.push(Authenticator::ServiceAccount {
+        name: "cluster".into(),
+        audience: "opamp".into(),
+    });
+    Sources {
+        authenticators,
+        ..Sources::default()
+    }
+}
+
+/// Answers the next question about a token.
+async fn answer_with(asked: &mut mpsc::Receiver<Question>, judged: Judged) {
+    let asked = timeout(SOON, asked.recv()).await;
+    match asked.expect("a question in time") {
+        Some(Question::Token {
+            audience,
+            token,
+            answer,
+        }) => {
+            assert_eq!(audience, "opamp");
+            assert_eq!(token.expose_secret(), ACCOUNT_TOKEN);
+            answer.send(judged).unwrap();
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn says(message: AgentToServer, key: &str, value: &str) -> AgentToServer {
+    let mut message = message;
+    let pair = KeyValue {
+        key: key.into(),
+        value: Some(AnyValue {
+            value: Some(Value::StringValue(value.into())),
+        }),
+    };
+    let description = message.agent_description.get_or_insert_default();
+    description.non_identifying_attributes.push(pair);
+    message
+}
+
+#[tokio::test]
+async fn law2_a_service_account_is_asked_about_once_and_bound() {
+    let mut world = World::start(Limits::default()).await;
+    world.judge(cluster());
+    let (mut asked, headers) = (world.asked(), bearer(ACCOUNT_TOKEN));
+    // Nobody could say: neither 401 nor an answer that is kept.
+    let body = hello(1).encode_to_vec();
+    let post = || world.post(&headers, &body);
+    let unknown = Judged::Unknown("no answer".into());
+    let ((), (status, _)) = tokio::join!(answer_with(&mut asked, unknown), post());
+    assert_eq!(status, 503);
+    let vouched = Judged::Vouched(Box::new(account()));
+    let ((), (status, _)) = tokio::join!(answer_with(&mut asked, vouched), post());
+    assert_eq!(status, 200);
+    // Kept: nobody answers any more.
+    assert_eq!(post().await.0, 200);
+    let record = world.hub.roster.record(uid(1), "default").unwrap();
+    let binding = record.binding.unwrap().to_string();
+    assert_eq!(binding, "default/ServiceAccount/cluster/agents");
+    // What it says of its Pod must be true.
+    let lie = says(hello(1), "k8s.pod.name", "pod-2");
+    let answer = world.ask(&headers, &lie.encode_to_vec()).await;
+    assert_eq!(answer.status, 403);
+    let mut socket = world.upgrade(Some(ACCOUNT_TOKEN)).await.unwrap();
+    let error = ask(&mut socket, &lie).await.error_response.unwrap();
+    assert!(error.error_message.contains("k8s.pod.name"), "{error:?}");
+    let mut socket = world.upgrade(Some(ACCOUNT_TOKEN)).await.unwrap();
+    let truth = says(hello(1), "k8s.pod.name", "pod-1");
+    assert!(ask(&mut socket, &truth).await.error_response.is_none());
+    // The Pod is deleted: the session ends, and what was kept counts no more.
+    world.hub.reviews.pod_gone("uid-of-another-pod");
+    assert!(ask(&mut socket, &truth).await.error_response.is_none());
+    world.hub.reviews.pod_gone("uid-of-pod-1");
+    assert_eq!(close_code(&mut socket).await, Some(CloseCode::Policy));
+    let denied = Judged::Denied("the Pod is gone".into());
+    let ((), (status, _)) = tokio::join!(answer_with(&mut asked, denied), post());
+    assert_eq!(status, 401);
+}
+
+#[tokio::test]
+async fn s12_law2_a_service_account_that_is_deleted_takes_its_sessions_along() {
+    let mut world = World::start(Limits::default()).await;
+    let existing = |accounts: BTreeMap<String, String>| Sources {
+        service_accounts: Arc::new([("default".to_owned(), accounts)].into()),
+        ..cluster()
+    };
+    let agents = [("agents".to_owned(), "uid-of-agents".to_owned())];
+    world.judge(existing(agents.into()));
+    let (mut asked, headers) = (world.asked(), bearer(ACCOUNT_TOKEN));
+    let vouched = Judged::Vouched(Box::new(account()));
+    let body = hello(1).encode_to_vec();
+    tokio::join!(
+        answer_with(&mut asked, vouched),
+        world.post(&headers, &body)
+    );
+    let mut socket = world.upgrade(Some(ACCOUNT_TOKEN)).await.unwrap();
+    ask(&mut socket, &hello(1)).await;
+    world.judge(existing(BTreeMap::new()));
+    assert_eq!(close_code(&mut socket).await, Some(CloseCode::Policy));
+    assert!(refused(&world, ACCOUNT_TOKEN).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn law8_the_api_is_asked_again_now_and_then_about_those_who_are_here() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    let (questions, mut asked) = mpsc::channel(4);
+    let reviews = Arc::new(Reviews::new(questions, HOUR));
+    let fingerprint = Fingerprint::of_authorization(b"Bearer x");
+    let ask = || {
+        let reviews = Arc::clone(&reviews);
+        tokio::spawn(async move { reviews.ask("cluster", "opamp", "x", fingerprint).await })
+    };
+    // Three at once are one question.
+    let together = [ask(), ask(), ask()];
+    let Some(Question::Token { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    answer.send(Judged::Vouched(Box::new(account()))).unwrap();
+    let mut gone = None;
+    for one in together {
+        let (bearer, told) = one.await.unwrap();
+        assert!(matches!(bearer, Bearer::Vouched(_)));
+        gone = told;
+    }
+    let mut gone = gone.expect("somebody who may go");
+    // As long as it stands, or nobody can say, it stays.
+    for standing in [Standing::Stands, Standing::Unknown("no answer".into())] {
+        let Some(Question::Standing { vouched, answer }) = asked.recv().await else {
+            panic!("no question")
+        };
+        assert_eq!(vouched.identity.subject, "agents");
+        answer.send(standing).unwrap();
+        assert!(!*gone.borrow());
+    }
+    let Some(Question::Standing { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    answer.send(Standing::Gone("the role is".into())).unwrap();
+    gone.changed().await.unwrap();
+    assert!(*gone.borrow());
+    // A refusal is kept for a short time: somebody may be about to be let in.
+    for expected in [true, false] {
+        let one = ask();
+        if expected {
+            let Some(Question::Token { answer, .. }) = asked.recv().await else {
+                panic!("no question")
+            };
+            answer.send(Judged::Denied("no".into())).unwrap();
+        }
+        assert_eq!(one.await.unwrap().0, Bearer::Nobody);
+    }
+    tokio::time::advance(Duration::from_secs(11)).await;
+    let _again = ask();
+    assert!(matches!(asked.recv().await, Some(Question::Token { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn law10_an_answer_that_never_comes_is_not_waited_for() {
+    let (questions, _asked) = mpsc::channel(4);
+    let reviews = Reviews::new(questions, Duration::from_secs(3600));
+    let fingerprint = Fingerprint::of_authorization(b"Bearer x");
+    let (bearer, _) = reviews.ask("cluster", "opamp", "x", fingerprint).await;
+    assert_eq!(bearer, Bearer::NotYet);
+}
