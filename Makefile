@@ -42,7 +42,7 @@ lint:
 
 # What is checked is in fuzz/checks; `make test` replays the seeds.
 fuzz: SECONDS ?= 60
-fuzz: TARGET ?= body frame gzip pem profile
+fuzz: TARGET ?= body frame gzip jwt pem profile
 fuzz:
 	fuzz/run $(SECONDS) $(TARGET)
 

@@ -94,17 +94,14 @@ impl Watch {
         assert!(capable, "law 1");
         assert!(!link.shared, "law 2: on a shared link");
         let home = agent.namespace() == "a";
-        let proved = link.verdict.primary.is_some() || link.verdict.shown().next().is_some();
+        let proved = !link.verdict.proves_nothing();
         assert!(home && proved, "law 2: nobody proved to be at home there");
 
         let target = target.expect("law 2: no profile applies");
         assert!(!target.paused, "offered while the profile is paused");
         let record = agent.record();
-        let revision = target.revision_for(
-            agent.uid(),
-            record.binding.as_ref(),
-            record.attributes.as_ref(),
-        );
+        let identity = link.verdict.primary.as_ref().or(record.binding.as_ref());
+        let revision = target.revision_for(agent.uid(), identity, record.attributes.as_ref());
         let revision = revision.expect("law 5: nothing is open to this agent");
         let is = |retry: u32| revision.hash(retry).as_bytes()[..] == *hash;
         let retry = (0..=RETRIES).find(|retry| is(*retry));
@@ -163,6 +160,7 @@ fn well_formed(message: &ServerToAgent, agent: &Agent, link: &Link, first: Optio
         instance_uid: message.instance_uid.clone(),
         capabilities: message.capabilities,
         flags: message.flags,
+        agent_identification: message.agent_identification.clone(),
         connection_settings: message.connection_settings.clone(),
         ..ServerToAgent::default()
     };

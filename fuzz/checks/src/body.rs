@@ -4,14 +4,13 @@
 
 use arbitrary::{Result, Unstructured};
 use opamp_operator_core::fleet::Transport;
-use opamp_operator_core::identity::Presented;
 use opamp_wire::{
     AgentCapabilities, Encoding, Message as _, gzip,
     proto::{AgentDescription, AgentToServer, ConnectionSettingsStatuses},
 };
 
 use crate::{
-    server::Server,
+    server::{Server, Shown},
     wish::Wished,
     world::{BOOTSTRAP, TOKENS, WORLD},
 };
@@ -122,8 +121,7 @@ fn step(server: &mut Server, input: &mut Unstructured<'_>) -> Result<()> {
             } else {
                 Transport::Http
             };
-            let presented = presented(shown & !HTTP, input)?;
-            server.connect(transport, presented);
+            server.connect(transport, self::shown(shown & !HTTP, input)?);
         }
         Op::Plain => server.receive(Encoding::Identity, text(input)?),
         Op::Zipped => server.receive(Encoding::Gzip, &gzip(text(input)?)),
@@ -149,25 +147,23 @@ fn text<'a>(input: &mut Unstructured<'a>) -> Result<&'a [u8]> {
     input.bytes(length.min(input.len()))
 }
 
-fn presented(shown: u8, input: &mut Unstructured<'_>) -> Result<Presented> {
-    let bearer = |token: &str| format!("Bearer {token}");
-    let token = |token: &str| Presented::new(Vec::new(), Some(bearer(token).as_bytes()), None);
+fn shown(number: u8, input: &mut Unstructured<'_>) -> Result<Shown> {
+    let bearer = |token: &str| Some(format!("Bearer {token}").into_bytes());
+    let token = |token: &str| Shown(Vec::new(), bearer(token), None);
     let leaf = |at: usize| vec![WORLD.clients[at].der.clone()];
-    let all = |at: usize| {
-        let marker = Server::revision(at).marker().to_hex();
-        let authorization = bearer(TOKENS[at]);
-        let (authorization, marker) = (authorization.as_bytes(), marker.as_bytes());
-        Presented::new(leaf(at), Some(authorization), Some(marker))
-    };
-    Ok(match usize::from(shown) % SHOWN.len() {
+    let marker = |at: usize| Server::revision(at).marker().to_hex().into_bytes();
+    Ok(match usize::from(number) % SHOWN.len() {
         number @ (0 | 1) => token(BOOTSTRAP[number]),
-        number @ (2 | 3) => all(number - 2),
-        4 => Presented::new(leaf(0), None, None),
+        number @ (2 | 3) => {
+            let at = number - 2;
+            Shown(leaf(at), bearer(TOKENS[at]), Some(marker(at)))
+        }
+        4 => Shown(leaf(0), None, None),
         5 => token(TOKENS[1]),
         6 => token("nobody"),
         _ => {
             let (authorization, marker) = (text(input)?, text(input)?);
-            Presented::new(Vec::new(), Some(authorization), Some(marker))
+            Shown(Vec::new(), Some(authorization.into()), Some(marker.into()))
         }
     })
 }

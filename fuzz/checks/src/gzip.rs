@@ -8,7 +8,7 @@ use flate2::{Compression, GzBuilder};
 use opamp_wire::{BodyError, Encoding, decompress};
 
 /// As good as any: small, so that it is often reached.
-const LIMIT: usize = 64 * 1024;
+pub(crate) const LIMIT: usize = 16 * 1024;
 
 /// Decompresses `data`, and what is made by its rules. No more than the limit
 /// ever comes out, and where the limit is decides nothing but that.

@@ -14,6 +14,7 @@ mod frame;
 mod go;
 mod gzip;
 mod handshake;
+mod jwt;
 mod offer;
 mod outline;
 mod pem;
@@ -27,6 +28,7 @@ mod world;
 pub use body::body;
 pub use frame::frame;
 pub use gzip::gzip;
+pub use jwt::jwt;
 pub use pem::pem;
 pub use profile::profile;
 
@@ -38,6 +40,7 @@ pub const TARGETS: &[(&str, Check)] = &[
     ("body", body),
     ("frame", frame),
     ("gzip", gzip),
+    ("jwt", jwt),
     ("pem", pem),
     ("profile", profile),
 ];

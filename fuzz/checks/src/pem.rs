@@ -155,9 +155,8 @@ fn client(crt: &[u8], key: &[u8]) -> bool {
 fn shown(der: Vec<u8>) {
     let presented = Presented::new(vec![der.into()], None, None);
     let _ = presented.not_after();
-    let _ = WORLD
-        .trust(&Ledger::default())
-        .verify(&presented, &Bearer::Nobody, at(0));
+    let trust = WORLD.trust(&Ledger::default());
+    let _ = trust.verify(&presented, &Bearer::Nobody, at(0));
 }
 
 /// A refusal names what is wrong, and quotes nothing of it.

@@ -8,13 +8,14 @@ use opamp_operator_core::{
     Now,
     catalog::{Choice, Target},
     fleet::{Agent, Link, LinkId, Step, Transport, Wish},
-    identity::{Bearer, Presented, Proof, Verdict},
+    identity::{Inquiry, Presented, Proof, Verdict},
     offer::Revision,
 };
 use opamp_wire::{
     BodyError, Encoding, InstanceUid, Message as _, Reply, decode_frame, decompress,
     proto::AgentToServer,
 };
+use rustls_pki_types::CertificateDer;
 
 use crate::{
     answer::{Answer, Watch},
@@ -28,8 +29,22 @@ const SMALL: usize = 16 * 1024;
 const LARGE: usize = 1024 * 1024;
 /// Agents that are remembered.
 const MAX_AGENTS: usize = 3;
+const MAX_OF_IDENTITY: usize = 2;
+/// What a clone is to call itself from now on.
+const NEW_UID: InstanceUid = InstanceUid::from_bytes([9; 16]);
+/// `AgentToServerFlags_RequestInstanceUid`.
+const REQUEST_INSTANCE_UID: u64 = 1;
 /// How long an agent nobody remembers waits, where it does.
 const HOLD: Duration = Duration::from_secs(15);
+
+/// What a connection shows: certificates, and the values of the headers
+/// `Authorization` and `OpAMP-Settings-Hash`.
+#[derive(Default)]
+pub(crate) struct Shown(
+    pub(crate) Vec<CertificateDer<'static>>,
+    pub(crate) Option<Vec<u8>>,
+    pub(crate) Option<Vec<u8>>,
+);
 
 /// A connection that was let in.
 struct Connection {
@@ -55,7 +70,7 @@ pub(crate) struct Server {
 impl Server {
     pub(crate) fn new() -> Self {
         Self {
-            roster: Roster::new(MAX_AGENTS, MAX_AGENTS),
+            roster: Roster::new(MAX_AGENTS, MAX_OF_IDENTITY),
             wished: Wished::from(0),
             seconds: 0,
             connections: Vec::new(),
@@ -91,13 +106,16 @@ impl Server {
     }
 
     /// Somebody connects, and is let in or not.
-    pub(crate) fn connect(&mut self, transport: Transport, presented: Presented) {
+    pub(crate) fn connect(&mut self, transport: Transport, shown: Shown) {
+        let Shown(chain, authorization, marker) = shown;
+        let (authorization, marker) = (authorization.as_deref(), marker.as_deref());
+        let presented = Presented::new(chain, authorization, marker);
+        let (trust, now) = (&PUBLISHED.trust, self.now());
+        let Inquiry::Known(bearer) = trust.inquire(&presented, authorization, now) else {
+            panic!("there is nobody to ask");
+        };
         self.sequence = 0;
-        if let Proof::Proved(verdict) =
-            PUBLISHED
-                .trust
-                .verify(&presented, &Bearer::Nobody, self.now())
-        {
+        if let Proof::Proved(verdict) = trust.verify(&presented, &bearer, now) {
             self.connections.push(Connection {
                 transport,
                 presented,
@@ -140,13 +158,21 @@ impl Server {
         let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
             return;
         };
+        // It is answered with another name, and nothing is kept under this one.
+        let renames = message.flags & REQUEST_INSTANCE_UID != 0;
+        if renames && message.agent_disconnect.is_none() {
+            return;
+        }
         let attached = match connection.transport {
             Transport::WebSocket => self.socket(uid),
             Transport::Http => self.poll(uid, &message),
         };
         let Some((agent, id)) = attached else { return };
-        self.exchange(&agent, id, &message);
-        if message.agent_disconnect.is_some() {
+        let contradicts = agent.lock().contradiction(id, &message).is_some();
+        if !contradicts {
+            self.exchange(&agent, id, &message);
+        }
+        if contradicts || message.agent_disconnect.is_some() {
             self.detach(&agent, id);
             if let Some(connection) = self.connections.last_mut() {
                 connection.attached = None;
@@ -162,12 +188,14 @@ impl Server {
             verdict,
             ..
         } = self.connections.last()?;
-        let shared = self.roster.find(uid, verdict, now)?;
+        let (presented, verdict) = (presented.clone(), verdict.for_uid(uid));
+        let shared = self.roster.find(uid, &verdict, now)?;
         let id = self.roster.link_id();
-        let (presented, verdict) = (presented.clone(), verdict.clone());
-        let link = Link::new(id, *transport, presented, verdict, now.uptime);
         let mut agent = shared.lock();
+        let seat = self.roster.seat(&agent, &verdict)?;
+        let link = Link::new(id, *transport, presented, verdict, now.uptime);
         let step = agent.attach(link, now)?;
+        seat.take(&agent);
         self.roster.note(&agent, &step.transitions);
         drop(agent);
         Some((shared, id))
@@ -192,7 +220,8 @@ impl Server {
         let Connection {
             presented, verdict, ..
         } = self.connections.last()?;
-        let shared = self.roster.find(uid, verdict, self.now())?;
+        let verdict = verdict.for_uid(uid);
+        let shared = self.roster.find(uid, &verdict, self.now())?;
         let agent = shared.lock();
         let described = message.agent_description.is_some();
         let polls = |link: &&Link| link.transport == Transport::Http;
@@ -220,7 +249,8 @@ impl Server {
         let (reply, transitions) = agent.hear(id, message, now);
         self.roster.note(&agent, &transitions);
         let target = self.settle(&mut agent, id);
-        let (reply, step) = agent.answer(id, reply, &self.as_wish(target.as_ref()), now);
+        let (mut reply, step) = agent.answer(id, reply, &self.as_wish(target.as_ref()), now);
+        reply.new_instance_uid = step.rename.then_some(NEW_UID);
         self.roster.note(&agent, &step.transitions);
         drop(agent);
         let watch = self.watch(shared);
@@ -250,12 +280,13 @@ impl Server {
             self.roster.note(&agent, &step.transitions);
             let Step {
                 push,
+                rename,
                 transitions,
                 until,
-                ..
             } = step;
             let mut reply = Reply::new(agent.uid());
             reply.offer = push;
+            reply.new_instance_uid = rename.then_some(NEW_UID);
             drop(agent);
             let answer = Answer {
                 reply,

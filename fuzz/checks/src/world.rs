@@ -8,18 +8,21 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use opamp_operator_api::{
     OFFERABLE_LABEL, ObjectKind, ObjectRef, ProfileKey, v1alpha1::OpAMPConnectionProfileSpec,
 };
 use opamp_operator_core::{
     Now,
-    identity::{Authenticator, Fingerprint, KeyRing, Ledger, Trust},
+    identity::{
+        Authenticator, Fingerprint, JwtHome, JwtKeys, JwtRules, KeyRing, Ledger, Sources, Trust,
+    },
     offer::{Context, Object, Observed, Outcome, Resolution, Revision, Serving, resolve},
 };
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    PKCS_ED25519, date_time_ymd,
+    PKCS_ED25519, PublicKeyData as _, date_time_ymd,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::json;
@@ -34,6 +37,10 @@ pub(crate) const TOKENS: [&str; 2] = [
     "q0Zr7XvLkT2mWn8Yc4HsJ9dPfE6aUg3iBoR1tNxKyVw",
     "Hy5Gt2Fr8De1Sw4Aq7Zx0Cv3Bn6Mk9Lp2Oi5Uj8Yh1T",
 ];
+/// Where agents may be at home.
+pub(crate) const HOMES: [&str; 2] = ["a", "b"];
+/// Of the authenticator that knows the issuer.
+pub(crate) const ISSUER_NAME: &str = "issued";
 /// Where this operator is, and where it serves.
 pub(crate) const ADVERTISED: &str = "wss://opamp.example.com:4320/v1/opamp";
 const PATH: &str = "/v1/opamp";
@@ -73,6 +80,11 @@ pub(crate) struct World {
     keys: KeyRing,
     advertised: url::Url,
     authenticators: Vec<Authenticator>,
+    /// Signs JSON Web Tokens, and somebody who would like to.
+    pub(crate) issuer: KeyPair,
+    pub(crate) stranger: KeyPair,
+    /// What says so.
+    pub(crate) key_set: String,
 }
 
 /// The only one.
@@ -85,6 +97,7 @@ impl World {
         let server = ca.issue(4, |params| {
             params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         });
+        let issuer = key(11);
         let clients = [client_ca.issue(5, |_| {}), client_ca.issue(6, |_| {})];
         let serving = Serving::read(server.crt.as_bytes(), server.key.as_bytes(), at(0));
         let mut world = Self {
@@ -92,7 +105,10 @@ impl World {
             objects: BTreeMap::new(),
             keys: KeyRing::new(vec![[7; 32]]).expect("a key"),
             advertised: ADVERTISED.parse().expect("a URL"),
-            authenticators: authenticators(&client_ca),
+            authenticators: authenticators(&client_ca, &issuer),
+            key_set: key_set(&issuer),
+            issuer,
+            stranger: key(12),
             cas: [ca.pem, next_ca.pem],
             client_ca: client_ca.pem.clone(),
             server,
@@ -183,7 +199,12 @@ impl World {
 
     /// Who would be admitted, after these revisions.
     pub(crate) fn trust(&self, ledger: &Ledger) -> Trust {
-        Trust::new(self.authenticators.clone(), self.keys.clone(), ledger)
+        let sources = Sources {
+            authenticators: self.authenticators.clone(),
+            homes: Some(HOMES.map(str::to_owned).into()),
+            ..Sources::default()
+        };
+        Trust::of(sources, self.keys.clone(), ledger)
     }
 
     pub(crate) fn resolve<'a>(
@@ -227,24 +248,48 @@ impl World {
     }
 }
 
-fn authenticators(client_ca: &Ca) -> Vec<Authenticator> {
+fn authenticators(client_ca: &Ca, issuer: &KeyPair) -> Vec<Authenticator> {
     let tokens = ["a", "b"].into_iter().zip(BOOTSTRAP);
     let token = |(namespace, token): (&str, &str)| {
-        let header = format!("Bearer {token}");
-        let known = Fingerprint::of_authorization(header.as_bytes());
+        let token = Fingerprint::of_authorization(format!("Bearer {token}").as_bytes());
         Authenticator::token(
             &format!("bootstrap-{namespace}"),
             namespace,
             "bootstrap",
-            [known],
+            [token],
         )
     };
-    let certificates =
-        Authenticator::certificate("clients", "a", std::slice::from_ref(&client_ca.der));
+    let bundle = std::slice::from_ref(&client_ca.der);
+    let certificates = Authenticator::certificate("clients", "a", bundle);
+    let by_issuer = Authenticator::Jwt {
+        name: ISSUER_NAME.into(),
+        rules: Arc::new(rules()),
+        keys: JwtKeys::read(key_set(issuer).as_bytes()).expect("a key set"),
+    };
     tokens
         .map(token)
-        .chain([certificates.expect("a CA")])
+        .chain([certificates.expect("a CA"), by_issuer])
         .collect()
+}
+
+/// How tokens of the issuer are read.
+pub(crate) fn rules() -> JwtRules {
+    JwtRules {
+        issuer: "https://issuer.example.com".into(),
+        audiences: vec!["opamp".into()],
+        subject_claim: "sub".into(),
+        namespace: JwtHome::Claim("ns".into()),
+        required: vec![("env".into(), "production".into())],
+    }
+}
+
+/// RFC 8037.
+fn key_set(issuer: &KeyPair) -> String {
+    let x = URL_SAFE_NO_PAD.encode(issuer.der_bytes());
+    let key = json!({
+        "kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": "one", "x": x,
+    });
+    json!({ "keys": [key] }).to_string()
 }
 
 fn spec(client: &str, token: &str) -> serde_json::Value {

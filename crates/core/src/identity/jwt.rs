@@ -69,8 +69,12 @@ impl JwtKeys {
     /// # Errors
     /// With what is wrong, if no key can be used.
     pub fn read(json: &[u8]) -> Result<Self, String> {
-        let set: JwkSet = serde_json::from_slice(json)
-            .map_err(|error| format!("it is not a JSON Web Key Set: {error}"))?;
+        // The parser would quote what is there, and that may be a secret which
+        // somebody put into the wrong place.
+        let set: JwkSet = serde_json::from_slice(json).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            format!("it is not a JSON Web Key Set: see line {line}, column {column}")
+        })?;
         if set.keys.len() > MAX_KEYS {
             return Err(format!("it has more than {MAX_KEYS} keys"));
         }

@@ -250,3 +250,12 @@ fn law2_a_key_set_is_made_of_public_signing_keys() {
         "what is unknown is left out"
     );
 }
+
+#[test]
+fn law7_what_stands_where_a_key_set_should_be_is_not_quoted() {
+    for misplaced in [json!("hunter2"), json!({"keys": "hunter2"})] {
+        let error = JwtKeys::read(misplaced.to_string().as_bytes()).unwrap_err();
+        assert!(!error.contains("hunter2"), "{error}");
+        assert!(error.contains("line 1"), "{error}");
+    }
+}

@@ -5,6 +5,7 @@ use opamp_wire::{Message as _, gzip};
 use std::io::Write as _;
 
 use super::{Seed, cut, frame};
+use crate::gzip::LIMIT;
 
 pub(super) fn seeds() -> Vec<Seed> {
     let good = gzip(&frame::agent().encode_to_vec());
@@ -27,9 +28,9 @@ pub(super) fn seeds() -> Vec<Seed> {
         ("zeros-behind", [&good[..], &[0; 8]].concat()),
         ("good", good),
         ("bomb", gzip(&vec![0; 1 << 20])),
-        ("bomb-in-members", gzip(&vec![0; 1 << 14]).repeat(16)),
-        ("exactly-the-limit", gzip(&vec![b'a'; 64 * 1024])),
-        ("one-over-the-limit", gzip(&vec![b'a'; 64 * 1024 + 1])),
+        ("bomb-in-members", gzip(&[0; LIMIT / 4]).repeat(16)),
+        ("exactly-the-limit", gzip(&[b'a'; LIMIT])),
+        ("one-over-the-limit", gzip(&[b'a'; LIMIT + 1])),
         ("extra-field-too-long", extra),
         ("stored-length-wrong", stored),
         ("header-with-everything", with_header()),

@@ -5,6 +5,7 @@
 mod body;
 mod frame;
 mod gzip;
+mod jwt;
 mod pem;
 mod profile;
 
@@ -29,6 +30,7 @@ pub fn of(target: &str) -> Vec<Seed> {
         "body" => body::seeds(),
         "frame" => frame::seeds(),
         "gzip" => gzip::seeds(),
+        "jwt" => jwt::seeds(),
         "pem" => pem::seeds(),
         "profile" => profile::seeds(),
         _ => Vec::new(),
@@ -59,7 +61,7 @@ fn cut(name: &'static str, whole: &[u8]) -> Seed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{body::play, pem::Accepted, pem::read, profile::offers};
+    use crate::{body::play, jwt::proves, pem::Accepted, pem::read, profile::offers};
 
     fn seed(target: &str, name: &str) -> Vec<u8> {
         let mut seeds = of(target).into_iter();
@@ -147,6 +149,25 @@ mod tests {
             let accepted = read(&fs::read(file).expect(name));
             assert_eq!(accepted.serving, expected, "{name}");
             assert_eq!(accepted.client, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn tokens_prove_somebody_or_nobody() {
+        for (name, bytes) in of("jwt") {
+            let proved = [
+                "token",
+                "made",
+                "header-without-key",
+                "header-with-its-own-key",
+                "claims-issuer-list",
+                "claims-audience-text",
+                "claims-ended-just-now",
+                "claims-end-fraction",
+                "claims-in-a-list",
+                "claims-at-home-elsewhere",
+            ];
+            assert_eq!(proves(&bytes), proved.contains(&name), "{name}");
         }
     }
 
