@@ -10,7 +10,7 @@ use e2e::eventually::Look;
 use e2e::parts::{Parts, Set};
 use e2e::pki::{Ca, DAY, KeyKind, Leaf, Wallet, Window, fingerprint};
 use e2e::process::LogMark;
-use e2e::supervisor::{Options, Supervisor};
+use e2e::supervisor::{Options, Release, Supervisor};
 use e2e::tap::Tap;
 use e2e::timeline::Timeline;
 use futures::{SinkExt as _, StreamExt as _};
@@ -140,6 +140,7 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
     .await?;
     tap.set_operator(address);
     let options = Options {
+        release: Release::V0_158,
         endpoint: tap.url("wss"),
         token: "bootstrap".into(),
         accepts_settings: true,

@@ -56,6 +56,18 @@ pub struct Request {
     pub certificate: Option<String>,
 }
 
+impl Request {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
+        self.headers
+            .iter()
+            .find(found)
+            .map(|(_, value)| value.as_str())
+    }
+}
+
 /// A peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -239,6 +251,15 @@ impl Record {
             }
         }
         all
+    }
+
+    /// Everything that happened on the connections of one agent.
+    #[must_use]
+    pub fn events_of(&self, uid: &str) -> Vec<Event> {
+        let its: Vec<u64> = self.of(uid).iter().map(|link| link.id).collect();
+        let mut events = self.events();
+        events.retain(|event| its.contains(&event.connection));
+        events
     }
 
     /// The connections of one agent, oldest first.

@@ -6,6 +6,7 @@
 
 mod broken;
 mod capabilities;
+mod double;
 mod edits;
 mod fleet;
 mod polling;
