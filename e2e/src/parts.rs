@@ -51,11 +51,7 @@ const SUPERVISOR: &str =
     "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor";
 
 const DIRECTORY: [Recipe; 3] = [
-    recipe(
-        "opampsupervisor",
-        "opentelemetry",
-        SUPERVISOR,
-    ),
+    recipe("opampsupervisor", "opentelemetry", SUPERVISOR),
     recipe("otelcol", "opentelemetry", "./otelcol"),
     recipe("opamp-go-client", "opamp-go-client", "."),
 ];

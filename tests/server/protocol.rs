@@ -68,7 +68,7 @@ async fn c01_credentials_that_prove_nobody_get_401_before_the_upgrade() {
 }
 
 #[tokio::test]
-async fn law2_while_nobody_can_judge_the_answer_is_503_not_401() {
+async fn law2_h21_while_nobody_can_judge_the_answer_is_503_not_401() {
     let world = World::start(Limits::default()).await;
     match world.upgrade(Some(TOKEN)).await {
         Err(Error::Http(response)) => {
@@ -87,7 +87,7 @@ async fn law2_while_nobody_can_judge_the_answer_is_503_not_401() {
 }
 
 #[tokio::test]
-async fn m08_a_gap_or_a_bare_reconnect_is_asked_for_full_state() {
+async fn m08_h14_a_gap_or_a_bare_reconnect_is_asked_for_full_state() {
     let world = World::trusting(Limits::default()).await;
     let mut socket = world.socket().await;
     let bare = AgentToServer {
@@ -216,7 +216,7 @@ async fn c02_the_end_of_the_server_is_a_close_frame() {
 }
 
 #[tokio::test]
-async fn c04_an_agents_close_is_answered_at_once() {
+async fn c04_h23_an_agents_close_is_answered_at_once() {
     let world = World::trusting(Limits::default()).await;
     let mut socket = world.socket().await;
     ask(&mut socket, &hello(1)).await;

@@ -19,6 +19,9 @@ use super::server::{Server, Transport};
 use super::supervise::Process;
 use super::{lock, poll, socket};
 
+/// What the operator adds to the headers that it offers.
+const MARKER: &str = "OpAMP-Settings-Hash";
+
 /// How long one who stops a client waits for it.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -71,7 +74,9 @@ impl Client {
             last_hash: Mutex::default(),
         });
         let (mine, theirs) = (Arc::clone(&client), Arc::clone(process));
-        let headers = server.headers.clone();
+        let mut headers = server.headers.clone();
+        let lost = |name: &str| process.options().loses_marker && name.eq_ignore_ascii_case(MARKER);
+        headers.retain(|(name, _)| !lost(name));
         match transport {
             Transport::WebSocket => process.spawn(socket::run(mine, theirs, dialer, headers)),
             Transport::Http => process.spawn(poll::run(mine, theirs, dialer, headers)),

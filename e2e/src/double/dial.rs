@@ -53,7 +53,9 @@ impl Dialer {
         };
         let name = ServerName::try_from(host.to_owned())?;
         let connector = TlsConnector::from(Arc::clone(tls));
-        Ok(Box::new(timeout(STEP, connector.connect(name, stream)).await??))
+        Ok(Box::new(
+            timeout(STEP, connector.connect(name, stream)).await??,
+        ))
     }
 }
 

@@ -63,7 +63,9 @@ impl State {
         message.remote_config_status = Some(RemoteConfigStatus::default());
         message.package_statuses = Some(PackageStatuses::default());
         if self.reports_settings() {
-            message.connection_settings_status.clone_from(&self.settings);
+            message
+                .connection_settings_status
+                .clone_from(&self.settings);
         }
     }
 

@@ -24,7 +24,6 @@ use std::time::Duration;
 use anyhow::Result;
 use uuid::Uuid;
 
-use crate::supervisor::Release;
 use crate::timeline::Timeline;
 use persist::Store;
 use server::Server;
@@ -36,8 +35,10 @@ pub const VERIFY: Duration = Duration::from_mins(1);
 /// Which supervisor is played.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// The releases up to v0.159.0; compared with the two that are built here.
-    Legacy0(Release),
+    /// The releases up to v0.159.0; compared with v0.149.0 and v0.158.0, which
+    /// do the same on the wire.  (What else v0.158.0 says when its collector
+    /// tells of itself again, its description, decides nothing here.)
+    Legacy0,
     /// The releases from v0.160.0 on, which ignore a heartbeat of 0.
     /// Modelled, unverified.
     Legacy,
@@ -69,6 +70,10 @@ pub struct Options {
     pub attributes: Vec<(String, String)>,
     /// How long [`Mode::Persist`] tries new settings.
     pub verify: Duration,
+    /// Whether something on its way takes the marker off its requests.
+    pub loses_marker: bool,
+    /// The instance UID of its empty disk; none: one of its own.
+    pub uid: Option<Uuid>,
     /// Where it tells what it does.
     pub timeline: Timeline,
 }
@@ -88,18 +93,19 @@ struct Disk {
 }
 
 impl Double {
-    /// Starts one with an instance UID of its own; it connects by itself.
+    /// Starts one with an empty disk; it connects by itself.
     ///
     /// # Errors
     /// When its file's settings are not usable.
     pub fn start(name: &str, options: Options) -> Result<Self> {
+        let disk = Disk {
+            uid: options.uid.unwrap_or_else(Uuid::now_v7),
+            store: Store::default(),
+        };
         let mut double = Self {
             name: name.to_owned(),
             options: Arc::new(options),
-            disk: Arc::new(Mutex::new(Disk {
-                uid: Uuid::now_v7(),
-                store: Store::default(),
-            })),
+            disk: Arc::new(Mutex::new(disk)),
             process: None,
         };
         double.start_again()?;

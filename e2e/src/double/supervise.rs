@@ -157,7 +157,7 @@ impl Process {
             Err(why) => return self.note(&format!("drops an offer: {why}")),
         };
         let heartbeat = Duration::from_secs(settings.heartbeat_interval_seconds);
-        if !heartbeat.is_zero() || matches!(self.options.mode, Mode::Legacy0(_)) {
+        if !heartbeat.is_zero() || self.options.mode == Mode::Legacy0 {
             lock(&self.running).heartbeat = heartbeat;
         }
         if let Some(client) = self.client() {

@@ -141,7 +141,10 @@ pub(super) fn from_agent(bytes: &[u8], framed: bool) -> Result<FromAgent, String
         disconnect: message.agent_disconnect.is_some(),
         parts: parts(&message),
         healthy: message.health.as_ref().map(|health| health.healthy),
-        settings: message.connection_settings_status.as_ref().map(settings_status),
+        settings: message
+            .connection_settings_status
+            .as_ref()
+            .map(settings_status),
     })
 }
 

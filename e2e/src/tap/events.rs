@@ -60,11 +60,7 @@ impl Request {
     /// The value of a header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
-        self.headers
-            .iter()
-            .find(found)
-            .map(|(_, value)| value.as_str())
+        value_of(&self.headers, name)
     }
 }
 
@@ -119,6 +115,11 @@ impl fmt::Debug for Request {
     }
 }
 
+fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
+    headers.iter().find(found).map(|(_, value)| value.as_str())
+}
+
 /// The end of a UID or the start of a digest: enough to tell them apart.
 fn short(text: &str) -> &str {
     match text.rsplit_once('-') {
@@ -161,11 +162,14 @@ impl Connection {
     /// The value of a request header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
-        self.headers
-            .iter()
-            .find(found)
-            .map(|(_, value)| value.as_str())
+        value_of(&self.headers, name)
+    }
+
+    /// What the agent said last of its health.
+    #[must_use]
+    pub fn healthy(&self) -> Option<bool> {
+        let mut said = self.received.iter().rev();
+        said.find_map(|message| message.healthy)
     }
 
     /// The marker of the settings it runs.

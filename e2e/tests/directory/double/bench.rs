@@ -8,7 +8,7 @@ use e2e::parts::Set;
 use e2e::pki::{DAY, KeyKind, Leaf, Window};
 use e2e::raw_server::RawServer;
 use e2e::scene::{SOON, Scene, Setup};
-use e2e::tap::{Connection, Record};
+use e2e::tap::{Connection, FromAgent, Record};
 use opamp_wire::proto::{
     ConnectionSettingsOffers, Header, Headers, OpAmpConnectionSettings, ServerToAgent,
     TlsCertificate,
@@ -27,6 +27,7 @@ pub(crate) struct Bench {
     /// A client certificate that the server knows.
     pub(crate) leaf: Leaf,
     offers: u8,
+    last: Option<OpAmpConnectionSettings>,
 }
 
 impl Bench {
@@ -45,6 +46,7 @@ impl Bench {
             subject,
             leaf,
             offers: 0,
+            last: None,
         };
         bench.settles().await?;
         bench.stage("first connection");
@@ -57,13 +59,9 @@ impl Bench {
 
     /// Its collector has started, and all that came of it is said.
     pub(crate) async fn settles(&self) -> Result<()> {
-        self.newest("its collector is healthy", |link| {
-            let said = link.received.iter().rev();
-            let health = said.filter_map(|message| message.healthy).next();
-            health == Some(true)
-        })
-        .await
-        .map(drop)
+        let settled = |link: &Connection| link.healthy() == Some(true);
+        let link = self.newest("its collector is healthy", settled);
+        link.await.map(drop)
     }
 
     /// Waits until the newest connection is open and as wanted.
@@ -86,7 +84,7 @@ impl Bench {
     pub(crate) async fn runs(&self, number: u8) -> Result<Connection> {
         let marker = marker(number);
         let runs = |link: &Connection| {
-            let bare = link.received.iter().any(|message| message.is_bare());
+            let bare = link.received.iter().any(FromAgent::is_bare);
             // Answered, and not refused any more.
             link.marker() == Some(&marker) && bare && link.sent.len() > 1
         };
@@ -161,9 +159,15 @@ impl Bench {
         }
     }
 
+    /// The settings that it was offered last.
+    pub(crate) fn offered(&self) -> Option<OpAmpConnectionSettings> {
+        self.last.clone()
+    }
+
     /// Offers settings.
-    pub(crate) fn say(&self, offered: Offered) -> u8 {
+    pub(crate) fn say(&mut self, offered: Offered) -> u8 {
         let number = offered.number;
+        self.last = Some(offered.settings.clone());
         self.server.say(offered.message());
         number
     }

@@ -98,7 +98,10 @@ async fn h21_a_refused_poll_is_said_again_or_lost_and_an_upgrade_is_tried_again(
             bench.server.refuse(0);
             bench.runs(number).await?;
             let full = full_states(bench, number);
-            ensure!((full > 1) == (status == 503), "{status}: {full} full states");
+            ensure!(
+                (full > 1) == (status == 503),
+                "{status}: {full} full states"
+            );
             bench.stage(name);
             if scheme == "https" {
                 bench.moves("wss").await?;
@@ -118,10 +121,7 @@ async fn refused(bench: &Bench, number: u8, status: u16) -> Result<()> {
         let all = record.connections();
         // Who is refused an upgrade never says its name.
         let refused = all.iter().filter(|link| link.marker() == Some(&marker));
-        let messages: usize = refused
-            .clone()
-            .map(|link| link.received.len().max(1))
-            .sum();
+        let messages: usize = refused.clone().map(|link| link.received.len().max(1)).sum();
         let right = refused.clone().all(|link| link.status == Some(status));
         Look::when(right && messages > 1, messages)
     };

@@ -1,11 +1,11 @@
 //! The main job with the operator, played by real supervisors and by doubles.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::eventually::Look;
 use e2e::manifests::{bearer, offerable_secret, profile};
 use e2e::parts::Set;
 use e2e::pki::{DAY, KeyKind, Leaf, Window};
-use e2e::tap::{Connection, Record};
+use e2e::tap::{Connection, FromAgent, Record};
 use e2e::world::{OFFER, PROFILE, SOON, Setup, World};
 use serde_json::json;
 
@@ -21,10 +21,9 @@ async fn everyone(world: &mut World) -> Result<Vec<Subject>> {
     for subject in &mut subjects {
         let look = |record: &Record| {
             let link = record.of(&subject.uid).pop().unwrap_or_default();
-            let said = link.received.iter().rev();
-            let health = said.filter_map(|message| message.healthy).next();
-            let settled = health == Some(true) && link.sent.len() >= link.received.len();
-            Look::when(settled, format!("{health:?}"))
+            let healthy = link.healthy();
+            let settled = healthy == Some(true) && link.sent.len() >= link.received.len();
+            Look::when(settled, format!("{healthy:?}"))
         };
         let what = format!("{} is healthy", subject.player.name());
         world.tap.record().wait(&what, SOON, look).await?;
@@ -52,7 +51,7 @@ async fn everyone_applies(world: &World, subjects: &[Subject], leaf: &Leaf) -> R
 async fn beats(world: &World, subject: &Subject) -> Result<()> {
     let look = |record: &Record| {
         let link = record.of(&subject.uid).pop().unwrap_or_default();
-        let bare = link.received.iter().skip(1).any(|message| message.is_bare());
+        let bare = link.received.iter().skip(1).any(FromAgent::is_bare);
         let beaten = bare && link.sent.len() >= link.received.len();
         Look::when(beaten, format!("{} messages", link.received.len()))
     };
@@ -61,7 +60,8 @@ async fn beats(world: &World, subject: &Subject) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn real_supervisors_and_doubles_get_mutual_tls_and_survive_restarts_alike() -> Result<()> {
+async fn h14_h25_real_supervisors_and_doubles_get_mutual_tls_and_survive_restarts_alike()
+-> Result<()> {
     let mut world = World::with("double-main", Setup::default(), Set::Releases).await?;
     world.start_operator().await?;
     let mut subjects = everyone(&mut world).await?;
@@ -70,6 +70,18 @@ async fn real_supervisors_and_doubles_get_mutual_tls_and_survive_restarts_alike(
     world.publish_mutual_tls(&leaf)?;
     everyone_applies(&world, &subjects, &leaf).await?;
     stage(&world, &mut subjects, "mutual TLS", true);
+    // Nobody says that it is healthy any more, and nobody minds.
+    let state = world.state();
+    state
+        .wait_for_condition(PROFILE, "Ready", "True", "Complete", SOON)
+        .await?;
+    for subject in &subjects {
+        let link = world.tap.record().of(&subject.uid).pop();
+        let link = link.context("no connection")?;
+        let said = link.received.iter();
+        let health: Vec<_> = said.filter_map(|message| message.healthy).collect();
+        ensure!(health == [false], "{health:?}");
+    }
 
     world.kill_operator()?;
     let known: Vec<usize> = subjects
@@ -95,10 +107,18 @@ async fn real_supervisors_and_doubles_get_mutual_tls_and_survive_restarts_alike(
         let look = |record: &Record| {
             let mut links = record.of(&subject.uid).into_iter().rev();
             let bare = links.any(|link| link.marker().is_none() && link.offers().count() > 0);
-            let again = record.of(&subject.uid).iter().filter(|link| link.marker().is_none()).count();
+            let again = record
+                .of(&subject.uid)
+                .iter()
+                .filter(|link| link.marker().is_none())
+                .count();
             Look::when(bare && again > 1, again)
         };
-        world.tap.record().wait("is offered again", OFFER, look).await?;
+        world
+            .tap
+            .record()
+            .wait("is offered again", OFFER, look)
+            .await?;
     }
     everyone_applies(&world, &subjects, &leaf).await?;
     // Their collectors have just started: what they say of them is chance.
@@ -113,7 +133,7 @@ async fn real_supervisors_and_doubles_get_mutual_tls_and_survive_restarts_alike(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn real_supervisors_and_doubles_follow_a_token_and_an_endpoint_alike() -> Result<()> {
+async fn h7_real_supervisors_and_doubles_follow_a_token_and_an_endpoint_alike() -> Result<()> {
     let setup = Setup {
         authenticators: Some(json!([
             {"name": "bootstrap", "agentToken": {"secretName": "bootstrap-token", "namespace": "default"}},

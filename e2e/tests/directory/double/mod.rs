@@ -3,6 +3,9 @@
 
 mod bench;
 mod connections;
+mod hazards;
 mod main_job;
+mod modelled;
+mod modelled_offers;
 mod offers;
 mod subject;

@@ -11,7 +11,7 @@ use super::bench::{Bench, marker, play};
 use super::subject::EVERYONE;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn rejected_offers_change_the_heartbeat_alone() -> Result<()> {
+async fn h6_h9_rejected_offers_change_the_heartbeat_alone() -> Result<()> {
     play("rejected", &EVERYONE, async |bench| {
         bench.moves("wss").await?;
         bench.stage("a good offer");
@@ -81,7 +81,7 @@ async fn comes_back(bench: &Bench, number: u8, connections: usize) -> Result<()>
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn heartbeat_0_for_polls_ends_a_poller_and_silences_a_websocket() -> Result<()> {
+async fn h3_heartbeat_0_for_polls_ends_a_poller_and_silences_a_websocket() -> Result<()> {
     play("heartbeat", &EVERYONE, async |bench| {
         let first = bench.moves("wss").await?;
         bench.stage("a good offer");
@@ -92,9 +92,8 @@ async fn heartbeat_0_for_polls_ends_a_poller_and_silences_a_websocket() -> Resul
         };
         let offer = bench.offer("https").with(never);
         bench.say(offer);
-        let back = |link: &Connection| {
-            link.marker() == Some(&marker(first)) && link.received.len() == 1
-        };
+        let back =
+            |link: &Connection| link.marker() == Some(&marker(first)) && link.received.len() == 1;
         bench.newest("goes back", back).await?;
         bench.falls_silent().await?;
         bench.stage("from WebSocket to polls without an interval");
@@ -117,8 +116,8 @@ async fn heartbeat_0_for_polls_ends_a_poller_and_silences_a_websocket() -> Resul
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_a_certificate_nothing_is_verified_and_an_empty_one_means_the_system() -> Result<()>
-{
+async fn h4_h10_without_a_certificate_nothing_is_verified_and_an_empty_one_means_the_system()
+-> Result<()> {
     play("verification", &EVERYONE, async |bench| {
         bench.moves("wss").await?;
         let offer = bench.offer("wss");
@@ -139,7 +138,9 @@ async fn without_a_certificate_nothing_is_verified_and_an_empty_one_means_the_sy
         // It never goes back: it tries the same again and again.
         let failed = |record: &Record| {
             let events = record.events();
-            let failed = events.iter().filter(|event| matches!(event.kind, Kind::Failed(_)));
+            let failed = events
+                .iter()
+                .filter(|event| matches!(event.kind, Kind::Failed(_)));
             let count = failed.count();
             Look::when(count >= 4, count)
         };

@@ -8,12 +8,11 @@ use e2e::tap::Trace;
 use uuid::Uuid;
 
 /// Everyone that a scenario is played with: both real supervisors, and the
-/// double of each.
-pub(crate) const EVERYONE: [Player; 4] = [
+/// double that stands for them.
+pub(crate) const EVERYONE: [Player; 3] = [
     Player::Real(Release::V0_158),
-    Player::Double(Mode::Legacy0(Release::V0_158)),
     Player::Real(Release::V0_149),
-    Player::Double(Mode::Legacy0(Release::V0_149)),
+    Player::Double(Mode::Legacy0),
 ];
 
 /// Who plays.
@@ -28,8 +27,7 @@ impl Player {
         match self {
             Self::Real(Release::V0_158) => "real-158",
             Self::Real(Release::V0_149) => "real-149",
-            Self::Double(Mode::Legacy0(Release::V0_158)) => "double-158",
-            Self::Double(Mode::Legacy0(Release::V0_149)) => "double-149",
+            Self::Double(Mode::Legacy0) => "double",
             Self::Double(Mode::Legacy) => "modelled-unverified-legacy",
             Self::Double(Mode::Persist) => "modelled-unverified-persist",
         }
@@ -89,17 +87,13 @@ impl Subject {
     /// Kills its process and starts it again on the same disk.
     pub(crate) async fn restart(&mut self, scene: &mut Scene) -> Result<()> {
         scene.timeline.note(self.player.name(), "is killed");
-        match &mut self.double {
-            Some(double) => {
-                double.kill9().await;
-                double.start_again()
-            }
-            None => {
-                let supervisor = scene.supervisor_mut(self.player.name())?;
-                supervisor.kill9()?;
-                supervisor.start_again()
-            }
+        if let Some(double) = &mut self.double {
+            double.kill9().await;
+            return double.start_again();
         }
+        let supervisor = scene.supervisor_mut(self.player.name())?;
+        supervisor.kill9()?;
+        supervisor.start_again()
     }
 
     pub(crate) fn double(&self) -> Option<&Double> {
@@ -117,6 +111,8 @@ pub(crate) fn double_options(scene: &Scene, mode: Mode) -> double::Options {
         accepts_settings: true,
         attributes: vec![("e2e.agent".to_owned(), "double".to_owned())],
         verify: VERIFY,
+        loses_marker: false,
+        uid: None,
         timeline: scene.timeline.clone(),
     }
 }

@@ -2,11 +2,14 @@
 //! names, the number of heartbeats, how its messages and the answers to them
 //! interleave.  Two agents that behave alike have equal traces.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod link;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::decode::{FromAgent, Offer, ToAgent};
-use super::events::{Event, Kind, Request, Side};
+use super::decode::{Offer, ToAgent};
+use super::events::{Event, Kind, Request};
+use link::{Link, Told};
 
 /// A trace, a line for each thing that happened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,9 +24,6 @@ impl fmt::Display for Trace {
 /// Which headers say nothing about the agent: each has another value in each
 /// request, or names the place.
 const CHANCE: [&str; 2] = ["host", "sec-websocket-key"];
-
-/// What a collector has news of, whenever it likes.
-const NEWS: [&str; 3] = ["description", "health", "effective config"];
 
 impl Trace {
     /// The trace of one agent's events, from the one at `start` on.  `health`:
@@ -54,114 +54,6 @@ impl Names {
             known.len() - 1
         });
         format!("{kind} {}", at + 1)
-    }
-}
-
-/// A WebSocket, or all polls of one client.
-#[derive(Debug, Default)]
-struct Link {
-    connections: BTreeSet<u64>,
-    /// How it introduced itself.
-    head: String,
-    is_websocket: bool,
-    /// Whether it began after the start of the trace.
-    is_new: bool,
-    /// The number of its last message.
-    last: Option<u64>,
-    ended: bool,
-    told: Told,
-}
-
-/// What came after the start of the trace.
-#[derive(Debug, Default, PartialEq)]
-struct Told {
-    answers: Vec<u16>,
-    first: Option<(&'static str, Vec<&'static str>)>,
-    said: BTreeSet<&'static str>,
-    capabilities: BTreeSet<u64>,
-    healthy: Option<bool>,
-    /// Offers and reports, each in its order.
-    heard: Vec<String>,
-    reports: Vec<String>,
-    notes: BTreeSet<&'static str>,
-    end: Option<String>,
-}
-
-impl Link {
-    fn lines(&self, health: bool) -> Vec<String> {
-        let told = &self.told;
-        let begins = if self.is_new { "" } else { "(before) " };
-        let mut lines = vec![format!("{begins}{} answered {:?}", self.head, told.answers)];
-        let mut line = |text: String| lines.push(format!("    {text}"));
-        if let Some((number, parts)) = &told.first {
-            line(format!("says first {number} {parts:?}"));
-            line(format!("capabilities {:x?}", told.capabilities));
-        }
-        if !told.said.is_empty() {
-            line(format!("says in all {:?}", told.said));
-        }
-        told.heard.iter().for_each(|heard| line(heard.clone()));
-        told.reports.iter().for_each(|report| line(report.clone()));
-        if let Some(healthy) = told.healthy.filter(|_| health) {
-            line(format!("healthy at last: {healthy}"));
-        }
-        told.notes.iter().for_each(|note| line((*note).to_owned()));
-        told.end.iter().for_each(|end| line(end.clone()));
-        lines
-    }
-
-    fn say(&mut self, message: &FromAgent, names: &mut Names) {
-        let (number, told) = (message.sequence, &mut self.told);
-        let news = !message.is_bare() && message.parts.iter().all(|part| NEWS.contains(part));
-        match self.last {
-            None => {
-                // A client that goes on counts on; from where, chance decides.
-                let begins = if number == 0 { "#0" } else { "a later number" };
-                told.first = Some((begins, message.parts.clone()));
-            }
-            Some(last) if number == last => drop(told.notes.insert("says some again")),
-            Some(last) if number != last + 1 => drop(told.notes.insert("leaves numbers out")),
-            Some(_) if message.is_bare() => drop(told.notes.insert("beats")),
-            Some(_) => {}
-        }
-        self.last = Some(number);
-        if news && !message.disconnect {
-            // Of a supervisor's first client alone: one after it never hears it.
-            if self.is_new {
-                told.healthy = message.healthy.or(told.healthy);
-            }
-            return;
-        }
-        told.said.extend(&message.parts);
-        told.capabilities.insert(message.capabilities);
-        told.healthy = message.healthy.or(told.healthy);
-        if message.disconnect {
-            told.notes.insert("says goodbye");
-        }
-        if let Some(settings) = &message.settings {
-            let hash = names.of("hash", &settings.hash);
-            let why = if settings.explained { ", says why" } else { "" };
-            let line = format!("reports {hash} {:?}{why}", settings.status);
-            if told.reports.last() != Some(&line) {
-                told.reports.push(line);
-            }
-        }
-    }
-
-    fn close(&mut self, by: Side, code: Option<u16>) {
-        // Who hears a goodbye may be the first to close: chance decides.
-        let parted = self.told.notes.contains("says goodbye");
-        self.end(match (parted, by) {
-            (true, _) => format!("closed {code:?}"),
-            (false, Side::Agent) => format!("closes {code:?} without a goodbye"),
-            (false, Side::Operator) => format!("is closed {code:?}"),
-        });
-    }
-
-    fn end(&mut self, how: String) {
-        if !std::mem::replace(&mut self.ended, true) {
-            self.told.end = Some(how);
-        }
     }
 }
 
@@ -293,4 +185,107 @@ fn offered(offer: &Offer, names: &mut Names) -> String {
         names.of("hash", &offer.hash),
         offer.heartbeat,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::tap::{FromAgent, Side};
+
+    fn event(connection: u64, kind: Kind) -> Event {
+        Event {
+            at: Duration::ZERO,
+            connection,
+            kind,
+        }
+    }
+
+    fn request(connection: u64, line: &str, marker: &str) -> Event {
+        let mut headers = vec![("OpAMP-Settings-Hash".to_owned(), marker.to_owned())];
+        if line.starts_with("GET") {
+            headers.push(("Upgrade".to_owned(), "websocket".to_owned()));
+        }
+        let request = Request {
+            line: line.to_owned(),
+            headers,
+            certificate: None,
+        };
+        event(connection, Kind::Request(request))
+    }
+
+    fn message(connection: u64, sequence: u64, parts: &[&'static str]) -> Event {
+        let message = FromAgent {
+            uid: String::new(),
+            sequence,
+            capabilities: 1,
+            described: false,
+            disconnect: false,
+            parts: parts.to_vec(),
+            healthy: None,
+            settings: None,
+        };
+        event(connection, Kind::FromAgent(message))
+    }
+
+    fn polls(beats: u64, connection: impl Fn(u64) -> u64) -> Vec<Event> {
+        let of = |number| {
+            let parts: &[_] = if number == 0 { &["description"] } else { &[] };
+            let at = connection(number);
+            [request(at, "POST /", "m"), message(at, number, parts)]
+        };
+        (0..beats).flat_map(of).collect()
+    }
+
+    fn whole(events: &[Event]) -> Trace {
+        Trace::of(events, 0, true)
+    }
+
+    #[test]
+    fn what_chance_decides_makes_no_difference() {
+        let one = whole(&polls(3, |_| 1));
+        assert_eq!(one, whole(&polls(7, |_| 4)));
+        assert_eq!(one, whole(&polls(3, |number| number)));
+        let mut news = polls(3, |_| 1);
+        news.push(message(1, 3, &["health"]));
+        assert_eq!(one, whole(&news));
+    }
+
+    #[test]
+    fn what_an_agent_does_makes_one() {
+        let one = whole(&polls(3, |_| 1));
+        for more in [
+            message(1, 4, &[]),
+            message(1, 2, &[]),
+            message(1, 3, &["settings request"]),
+            request(2, "POST /", "other"),
+            request(2, "GET /", "m"),
+            event(1, Kind::Answer(503)),
+        ] {
+            let mut events = polls(3, |_| 1);
+            events.push(more.clone());
+            assert_ne!(one, whole(&events), "{more:?}");
+        }
+        assert_ne!(one, whole(&polls(1, |_| 1)), "no heartbeat");
+    }
+
+    #[test]
+    fn a_stage_tells_what_came_in_it_and_knows_what_came_before() {
+        let mut events = vec![
+            request(1, "GET /", "a"),
+            message(1, 0, &["description"]),
+            request(2, "GET /", "b"),
+        ];
+        let start = events.len();
+        assert_eq!(Trace::of(&events, start, true), Trace::default());
+        events.push(event(1, Kind::CloseFrame(Side::Agent, Some(1000))));
+        events.push(request(3, "GET /", "a"));
+        let Trace(lines) = Trace::of(&events, start, true);
+        let has = |part: &str| lines.iter().filter(|line| line.contains(part)).count();
+        assert_eq!(has("(before)"), 2, "{lines:#?}");
+        assert_eq!(has("still open when the next begins"), 1, "{lines:#?}");
+        assert_eq!(has("opamp-settings-hash 1"), 2, "{lines:#?}");
+        assert_eq!(has("Some(1000) without a goodbye"), 1, "{lines:#?}");
+    }
 }
