@@ -73,7 +73,7 @@ impl Bench {
         let what = format!("{}: {what}", self.subject.player.name());
         let look = |record: &Record| {
             let last = record.of(&self.subject.uid).pop();
-            let seen = format!("{last:?}");
+            let seen = last.as_ref().map_or("nothing".to_owned(), in_short);
             let good = |link: &Connection| link.open && wanted(link);
             Look::some(last.filter(good), seen)
         };
@@ -171,6 +171,17 @@ impl Bench {
         self.server.say(offered.message());
         number
     }
+}
+
+/// A connection in a few words, for who reads why a wait ended.
+pub(crate) fn in_short(link: &Connection) -> String {
+    let marker = link.marker().unwrap_or("no marker");
+    let (open, received) = (link.open, link.received.len());
+    let offers = link.offers().count();
+    format!(
+        "#{} {marker}, open {open}, {received} messages, {offers} offers",
+        link.id
+    )
 }
 
 pub(crate) fn marker(number: u8) -> String {

@@ -3,15 +3,19 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use e2e::eventually::{Look, throughout};
 use e2e::scene::SOON;
-use e2e::tap::{Connection, Record};
+use e2e::tap::{Connection, Event, Kind, Record, Side};
 use opamp_wire::proto::{AgentIdentification, ServerToAgent, ServerToAgentCommand};
 use uuid::Uuid;
 
-use super::bench::{Bench, marker, play};
+use super::bench::{Bench, in_short, marker, play};
 use super::subject::EVERYONE;
+
+/// What a client waits for an answer to its close frame, less what the tap may
+/// be late.
+const WAIT: Duration = Duration::from_millis(4_500);
 
 /// Long enough to have heard an offer, and shorter than it waits for an answer
 /// to its close frame.
@@ -61,6 +65,35 @@ async fn h12_two_offers_at_once_leave_a_ghost() -> Result<()> {
     .await
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn h23_a_close_frame_without_an_answer_costs_five_seconds() -> Result<()> {
+    play("close", &EVERYONE, async |bench| {
+        bench.moves("wss").await?;
+        bench.server.listen(false);
+        let offer = bench.offer("wss");
+        let number = bench.say(offer);
+        one_of(bench, number, "comes back", |link| link.open).await?;
+        bench.server.listen(true);
+        bench.runs(number).await?;
+        bench.stage("an unanswered close frame");
+
+        let events = bench.scene.tap.record().events();
+        let closed = |event: &&Event| matches!(event.kind, Kind::CloseFrame(Side::Agent, _));
+        let back = |event: &&Event| match &event.kind {
+            Kind::Request(request) => {
+                request.header("OpAMP-Settings-Hash") == Some(&marker(number))
+            }
+            _ => false,
+        };
+        let closed = events.iter().rfind(closed).context("no close frame")?.at;
+        let back = events.iter().find(back).context("no return")?.at;
+        // As the agent's clock has it: it began a moment before we saw it.
+        ensure!(back >= closed + WAIT, "{closed:?} {back:?}");
+        Ok(())
+    })
+    .await
+}
+
 /// Waits until one of the connections with the settings of this offer is as wanted.
 async fn one_of(
     bench: &Bench,
@@ -75,7 +108,10 @@ async fn one_of(
         let found = all
             .iter()
             .any(|link| link.marker() == Some(&marker) && wanted(link));
-        Look::when(found, format!("{all:?}"))
+        Look::when(
+            found,
+            all.iter().map(in_short).collect::<Vec<_>>().join("; "),
+        )
     };
     bench.scene.tap.record().wait(&what, SOON, look).await
 }

@@ -16,6 +16,9 @@ use crate::steps::{applied, exchanges, nobody_was_refused, offers};
 /// The least time before settings that brought no proof are offered again.
 const BACKOFF: Duration = Duration::from_mins(1);
 
+/// Heartbeats of 5 seconds that together take longer than the 15 between offers.
+const BEATS: usize = 4;
+
 /// An operator that offers the very token that agents come with: showing it
 /// proves nothing.
 async fn offers_what_they_have(name: &str) -> Result<World> {
@@ -90,14 +93,16 @@ async fn h13_of_two_with_one_uid_the_one_with_the_settings_is_left_alone() -> Re
     let second = Double::start("second", options)?;
     ensure!(second.uid() == uid);
     connects(&world, &uid, 3).await?;
-    // While the other one shows the settings, nobody is offered any.
+    // While the other one shows the settings, nobody is offered any, not even
+    // when more than the least time between two offers has passed.
     let links = world.tap.record().of(&uid);
     let link = links.get(1).context("no second connection")?.id;
+    let wanted = links[1].sent.len() + BEATS;
     let heard = |record: &Record| {
         let all = record.of(&uid);
         let link = all.into_iter().find(|other| other.id == link);
         let link = link.unwrap_or_default();
-        Look::when(link.open && link.sent.len() > links[1].sent.len() + 1, "")
+        Look::when(link.open && link.sent.len() >= wanted, link.sent.len())
     };
     let record = world.tap.record();
     record.wait("the first is still heard", SOON, heard).await?;
