@@ -52,7 +52,7 @@ fn accepted_profiles_are_accepted() {
 }
 
 #[test]
-fn refused_profiles_are_refused_for_their_reason() {
+fn h8_h9_refused_profiles_are_refused_for_their_reason() {
     let judge = Judge::new();
     let files = corpus("refused");
     assert!(files.len() >= 100, "only {} files", files.len());

@@ -26,7 +26,9 @@ use crate::process::{run, tail};
 pub enum Set {
     /// Supervisor, collector and a client of opamp-go: no cluster.
     Directory,
-    /// The above and a Kubernetes control plane, cert-manager and helm.
+    /// The above and an older supervisor, for comparisons.
+    Releases,
+    /// All of the above and a Kubernetes control plane, cert-manager and helm.
     ControlPlane,
     /// The above and the clients in other languages whose tools are there.
     All,
@@ -50,15 +52,22 @@ const fn recipe(name: &'static str, module: &'static str, package: &'static str)
     }
 }
 
+/// The same program in every release.
+const SUPERVISOR: &str =
+    "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor";
+
 const DIRECTORY: [Recipe; 3] = [
-    recipe(
-        "opampsupervisor",
-        "opentelemetry",
-        "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor",
-    ),
+    recipe("opampsupervisor", "opentelemetry", SUPERVISOR),
     recipe("otelcol", "opentelemetry", "./otelcol"),
     recipe("opamp-go-client", "opamp-go-client", "."),
 ];
+
+/// Its collector is that of [`DIRECTORY`].
+const RELEASES: [Recipe; 1] = [recipe(
+    "opampsupervisor-0.149",
+    "opentelemetry-0.149",
+    SUPERVISOR,
+)];
 
 const CONTROL_PLANE: [Recipe; 6] = [
     recipe("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
@@ -141,11 +150,12 @@ pub fn cache() -> Result<PathBuf> {
 }
 
 fn recipes(set: Set) -> impl Iterator<Item = &'static Recipe> {
-    let more: &[Recipe] = match set {
-        Set::Directory => &[],
-        Set::ControlPlane | Set::All => &CONTROL_PLANE,
+    let (releases, control_plane): (&[Recipe], &[Recipe]) = match set {
+        Set::Directory => (&[], &[]),
+        Set::Releases => (&RELEASES, &[]),
+        Set::ControlPlane | Set::All => (&RELEASES, &CONTROL_PLANE),
     };
-    DIRECTORY.iter().chain(more)
+    DIRECTORY.iter().chain(releases).chain(control_plane)
 }
 
 fn module_folder(recipe: &Recipe) -> PathBuf {

@@ -17,7 +17,7 @@ use crate::parts::{Parts, Set};
 use crate::pki::{Ca, DAY, KeyKind, Leaf, Wallet, Window, random_token};
 use crate::process::{LogMark, read_from, tail};
 pub use crate::setup::{OFFER, PROFILE, SOON, Setup};
-use crate::supervisor::{self, Supervisor};
+use crate::supervisor::{self, Release, Supervisor};
 use crate::tap::Tap;
 use crate::timeline::Timeline;
 
@@ -234,6 +234,7 @@ impl Scene {
     #[must_use]
     pub fn supervisor_options(&self, name: &str) -> supervisor::Options {
         supervisor::Options {
+            release: Release::V0_158,
             endpoint: self.tap.url("wss"),
             token: self.bootstrap_token.clone(),
             accepts_settings: true,

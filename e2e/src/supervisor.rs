@@ -17,9 +17,30 @@ use crate::process::{LogMark, Process};
 /// How long a supervisor may take to start its collector once and learn what it is.
 const BOOTSTRAP: Duration = Duration::from_mins(1);
 
+/// A release of the supervisor that is built here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// v0.149.0; part of [`crate::parts::Set::Releases`].
+    V0_149,
+    /// v0.158.0, which all tests use.
+    V0_158,
+}
+
+impl Release {
+    /// The name of its part.
+    fn part(self) -> &'static str {
+        match self {
+            Self::V0_149 => "opampsupervisor-0.149",
+            Self::V0_158 => "opampsupervisor",
+        }
+    }
+}
+
 /// What a supervisor is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// Which supervisor.
+    pub release: Release,
     /// The URL of its `server` section.
     pub endpoint: String,
     /// The bearer token of its `server` section.
@@ -63,7 +84,7 @@ impl Supervisor {
         let config = supervisor_config(folder, &ca_file, &collector, executable, options);
         let config = serde_saphyr::to_string(&config)?;
         write_atomically(&folder.join("supervisor.yaml"), &config)?;
-        let binary = parts.path("opampsupervisor")?.to_owned();
+        let binary = parts.path(options.release.part())?.to_owned();
         let log = logs.join(format!("{name}.log"));
         let process = spawn(name, &binary, folder, &log)?;
         let mut supervisor = Self {

@@ -41,7 +41,15 @@ impl World {
     /// # Errors
     /// When a part is missing or something cannot be made.
     pub async fn new(name: &str, setup: Setup) -> Result<Self> {
-        let scene = Scene::new(name, setup, Set::Directory).await?;
+        Self::with(name, setup, Set::Directory).await
+    }
+
+    /// As [`World::new`], with another set of parts.
+    ///
+    /// # Errors
+    /// When a part is missing or something cannot be made.
+    pub async fn with(name: &str, setup: Setup, parts: Set) -> Result<Self> {
+        let scene = Scene::new(name, setup, parts).await?;
         let manifests = Manifests::new(&scene.folder().join("manifests"))?;
         for object in basics(&scene.pki, scene.bootstrap_token()) {
             manifests.apply(&object)?;

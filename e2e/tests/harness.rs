@@ -1,123 +1,50 @@
-//! The harness without the operator: a real supervisor and a small double
-//! behind the tap, so that a red test of the product is not the harness' fault.
+//! The harness without the operator: a real supervisor and a server of the
+//! test behind the tap, so that a red test of the product is not the harness'
+//! fault.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use e2e::eventually::Look;
 use e2e::parts::{Parts, Set};
-use e2e::pki::{Ca, DAY, KeyKind, Leaf, Wallet, Window, fingerprint};
+use e2e::pki::{Ca, DAY, KeyKind, Leaf, Wallet, Window};
 use e2e::process::LogMark;
-use e2e::supervisor::{Options, Supervisor};
-use e2e::tap::Tap;
+use e2e::raw_server::RawServer;
+use e2e::supervisor::{Options, Release, Supervisor};
+use e2e::tap::{Record, Tap};
 use e2e::timeline::Timeline;
-use futures::{SinkExt as _, StreamExt as _};
 use opamp_wire::proto::{
     ConnectionSettingsOffers, Header, Headers, OpAmpConnectionSettings, ServerToAgent,
     TlsCertificate,
 };
-use opamp_wire::{AgentToServer, decode_frame, encode_frame};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::server::WebPkiClientVerifier;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
-use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::tungstenite::Message;
 
 const SOON: Duration = Duration::from_mins(1);
 
-/// What the double offers to everyone without a client certificate.
-#[derive(Clone)]
-struct Offering {
-    endpoint: String,
-    leaf: Leaf,
-    ca: String,
-}
-
-/// Listens as the operator would; tells the certificate of every connection.
-async fn double(
-    serving: &Leaf,
-    client_ca: &Ca,
-    offering: impl FnOnce() -> Offering,
-) -> Result<(SocketAddr, mpsc::Receiver<Option<String>>)> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(client_ca.pem().as_bytes())?)?;
-    let verifier =
-        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
-            .allow_unauthenticated()
-            .build()?;
-    let (chain, key) = serving.for_tls()?;
-    let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
-    let acceptor = TlsAcceptor::from(Arc::new(config));
-    let (tell, told) = mpsc::channel(16);
-    let offering = offering();
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let serve = serve(stream, acceptor.clone(), offering.clone(), tell.clone());
-            tokio::spawn(serve);
-        }
-    });
-    Ok((address, told))
-}
-
-async fn serve(
-    stream: TcpStream,
-    acceptor: TlsAcceptor,
-    offering: Offering,
-    tell: mpsc::Sender<Option<String>>,
-) -> Result<()> {
-    let stream = acceptor.accept(stream).await?;
-    let chain = stream.get_ref().1.peer_certificates();
-    let shown = chain.and_then(|chain| chain.first()).map(fingerprint);
-    let first_time = shown.is_none();
-    tell.send(shown).await?;
-    let mut socket = tokio_tungstenite::accept_async(stream).await?;
-    let mut offer = first_time.then(|| offer(&offering));
-    while let Some(message) = socket.next().await {
-        let Message::Binary(bytes) = message? else {
-            continue;
-        };
-        let from: AgentToServer = decode_frame(bytes)?;
-        let reply = ServerToAgent {
-            instance_uid: from.instance_uid,
-            connection_settings: offer.take(),
-            ..ServerToAgent::default()
-        };
-        socket.send(Message::Binary(encode_frame(&reply))).await?;
-    }
-    Ok(())
-}
-
-fn offer(offering: &Offering) -> ConnectionSettingsOffers {
+fn offer(endpoint: String, leaf: &Leaf, ca: &str) -> ServerToAgent {
     let header = Header {
         key: "OpAMP-Settings-Hash".into(),
         value: "m1".into(),
     };
-    ConnectionSettingsOffers {
-        hash: vec![1, 2, 3].into(),
-        opamp: Some(OpAmpConnectionSettings {
-            destination_endpoint: offering.endpoint.clone(),
-            headers: Some(Headers {
-                headers: vec![header],
-            }),
-            certificate: Some(TlsCertificate {
-                cert: offering.leaf.certificate.clone().into(),
-                private_key: offering.leaf.key.clone().into(),
-                ca_cert: offering.ca.clone().into(),
-            }),
-            heartbeat_interval_seconds: 1,
-            ..OpAmpConnectionSettings::default()
+    let opamp = OpAmpConnectionSettings {
+        destination_endpoint: endpoint,
+        headers: Some(Headers {
+            headers: vec![header],
         }),
-        ..ConnectionSettingsOffers::default()
+        certificate: Some(TlsCertificate {
+            cert: leaf.certificate.clone().into(),
+            private_key: leaf.key.clone().into(),
+            ca_cert: ca.to_owned().into(),
+        }),
+        heartbeat_interval_seconds: 1,
+        ..OpAmpConnectionSettings::default()
+    };
+    ServerToAgent {
+        connection_settings: Some(ConnectionSettingsOffers {
+            hash: vec![1, 2, 3].into(),
+            opamp: Some(opamp),
+            ..ConnectionSettingsOffers::default()
+        }),
+        ..ServerToAgent::default()
     }
 }
 
@@ -132,14 +59,11 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
     wallet.add(&leaf);
     let timeline = Timeline::start(false);
     let tap = Tap::start(timeline.clone(), &serving, server_ca.pem(), wallet).await?;
-    let (address, mut told) = double(&serving, &client_ca, || Offering {
-        endpoint: tap.url("wss"),
-        leaf: leaf.clone(),
-        ca: server_ca.pem().to_owned(),
-    })
-    .await?;
-    tap.set_operator(address);
+    let server = RawServer::start(&serving, &client_ca).await?;
+    server.say(offer(tap.url("wss"), &leaf, server_ca.pem()));
+    tap.set_operator(server.address());
     let options = Options {
+        release: Release::V0_158,
         endpoint: tap.url("wss"),
         token: "bootstrap".into(),
         accepts_settings: true,
@@ -149,7 +73,7 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
     let mut supervisor =
         Supervisor::start("one", &parts, &home, folder.path(), ca, &options).await?;
     let uid = supervisor.uid().to_owned();
-    let look = |record: &e2e::tap::Record| {
+    let look = |record: &Record| {
         let all = record.of(&uid);
         let done = all.get(1).is_some_and(|last| last.received.len() >= 5);
         Look::some(done.then(|| all.clone()), format!("{all:?}"))
@@ -177,8 +101,7 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
     assert_eq!(second.header("Authorization"), None);
     assert!(second.open && !first.open);
     // What the tap says of the certificates is what came out on its other side.
-    assert_eq!(told.recv().await, Some(None));
-    assert_eq!(told.recv().await, Some(Some(leaf.fingerprint().to_owned())));
+    assert_eq!(server.shown(), [None, Some(leaf.fingerprint().to_owned())]);
 
     let mark = LogMark::end_of(supervisor.log());
     supervisor.kill9()?;

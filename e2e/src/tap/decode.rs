@@ -19,6 +19,31 @@ pub struct FromAgent {
     pub described: bool,
     /// Whether the agent says goodbye.
     pub disconnect: bool,
+    /// The names of all its other fields that are there.
+    pub parts: Vec<&'static str>,
+    /// Its health, if it says so.
+    pub healthy: Option<bool>,
+    /// What it says of the settings it was offered.
+    pub settings: Option<SettingsStatus>,
+}
+
+impl FromAgent {
+    /// Whether it says no more than that the agent is alive.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.parts.is_empty() && !self.disconnect
+    }
+}
+
+/// What an agent says of the settings it was offered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsStatus {
+    /// The wire hash in hex.
+    pub hash: String,
+    /// What became of them.
+    pub status: proto::ConnectionSettingsStatuses,
+    /// Whether it says why.
+    pub explained: bool,
 }
 
 /// A message of the operator.
@@ -116,7 +141,52 @@ pub(super) fn from_agent(bytes: &[u8], framed: bool) -> Result<FromAgent, String
         capabilities: message.capabilities,
         described: message.agent_description.is_some(),
         disconnect: message.agent_disconnect.is_some(),
+        parts: parts(&message),
+        healthy: message.health.as_ref().map(|health| health.healthy),
+        settings: message
+            .connection_settings_status
+            .as_ref()
+            .map(settings_status),
     })
+}
+
+/// The names of the fields that are there, beside those that every message has.
+fn parts(message: &proto::AgentToServer) -> Vec<&'static str> {
+    let all = [
+        ("description", message.agent_description.is_some()),
+        ("health", message.health.is_some()),
+        ("effective config", message.effective_config.is_some()),
+        (
+            "remote config status",
+            message.remote_config_status.is_some(),
+        ),
+        ("package statuses", message.package_statuses.is_some()),
+        ("flags", message.flags != 0),
+        (
+            "settings request",
+            message.connection_settings_request.is_some(),
+        ),
+        ("custom capabilities", message.custom_capabilities.is_some()),
+        ("custom message", message.custom_message.is_some()),
+        (
+            "available components",
+            message.available_components.is_some(),
+        ),
+        (
+            "settings status",
+            message.connection_settings_status.is_some(),
+        ),
+    ];
+    let there = all.into_iter().filter(|(_, there)| *there);
+    there.map(|(name, _)| name).collect()
+}
+
+fn settings_status(status: &proto::ConnectionSettingsStatus) -> SettingsStatus {
+    SettingsStatus {
+        hash: hex::encode(&status.last_connection_settings_hash),
+        status: status.status(),
+        explained: !status.error_message.is_empty(),
+    }
 }
 
 /// Reads a message of the operator; `framed` when it came in a WebSocket message.

@@ -56,6 +56,14 @@ pub struct Request {
     pub certificate: Option<String>,
 }
 
+impl Request {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        value_of(&self.headers, name)
+    }
+}
+
 /// A peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
@@ -107,6 +115,11 @@ impl fmt::Debug for Request {
     }
 }
 
+fn value_of<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
+    headers.iter().find(found).map(|(_, value)| value.as_str())
+}
+
 /// The end of a UID or the start of a digest: enough to tell them apart.
 fn short(text: &str) -> &str {
     match text.rsplit_once('-') {
@@ -149,11 +162,14 @@ impl Connection {
     /// The value of a request header.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&str> {
-        let found = |(have, _): &&(String, String)| have.eq_ignore_ascii_case(name);
-        self.headers
-            .iter()
-            .find(found)
-            .map(|(_, value)| value.as_str())
+        value_of(&self.headers, name)
+    }
+
+    /// What the agent said last of its health.
+    #[must_use]
+    pub fn healthy(&self) -> Option<bool> {
+        let mut said = self.received.iter().rev();
+        said.find_map(|message| message.healthy)
     }
 
     /// The marker of the settings it runs.
@@ -239,6 +255,15 @@ impl Record {
             }
         }
         all
+    }
+
+    /// Everything that happened on the connections of one agent.
+    #[must_use]
+    pub fn events_of(&self, uid: &str) -> Vec<Event> {
+        let its: Vec<u64> = self.of(uid).iter().map(|link| link.id).collect();
+        let mut events = self.events();
+        events.retain(|event| its.contains(&event.connection));
+        events
     }
 
     /// The connections of one agent, oldest first.

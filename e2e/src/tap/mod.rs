@@ -9,6 +9,7 @@ mod decode;
 mod events;
 mod stream;
 mod tls;
+mod trace;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,9 +25,10 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-pub use decode::{FromAgent, Offer, OfferedCertificate, ToAgent};
+pub use decode::{FromAgent, Offer, OfferedCertificate, SettingsStatus, ToAgent};
 pub use events::{Connection, Event, Kind, Record, Request, Side};
 use stream::{Decoder, Item};
+pub use trace::Trace;
 
 use crate::pki::{Leaf, Wallet, fingerprint};
 use crate::timeline::Timeline;

@@ -21,7 +21,7 @@ async fn judged(state: &State, case: &Case) -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broken_secret_never_leaves() -> Result<()> {
+async fn h6_a_broken_secret_never_leaves() -> Result<()> {
     let (mut world, good) = World::with_mutual_tls("broken", Setup::default()).await?;
     let uid = world.supervisor("a1").await?;
     applies_leaf(&world, &uid, &good).await?;

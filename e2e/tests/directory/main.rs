@@ -7,6 +7,7 @@
 mod broken;
 mod capabilities;
 mod counterparts;
+mod double;
 mod edits;
 mod fleet;
 mod identity;

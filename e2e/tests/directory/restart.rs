@@ -11,7 +11,7 @@ use crate::steps::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e6_a_restarted_supervisor_is_offered_exactly_once() -> Result<()> {
+async fn e6_h11_a_restarted_supervisor_is_offered_exactly_once() -> Result<()> {
     let (mut world, leaf) = World::with_mutual_tls("e6", Setup::default()).await?;
     let uid = world.supervisor("a1").await?;
     applies_leaf(&world, &uid, &leaf).await?;
@@ -21,7 +21,7 @@ async fn e6_a_restarted_supervisor_is_offered_exactly_once() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e7_a_killed_operator_offers_nothing_to_who_has_the_settings() -> Result<()> {
+async fn e7_h24_a_killed_operator_offers_nothing_to_who_has_the_settings() -> Result<()> {
     let (mut world, leaf) = World::with_mutual_tls("e7", Setup::default()).await?;
     let agents = [
         ("a1", world.supervisor("a1").await?),

@@ -11,7 +11,7 @@ use crate::steps::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e1_a_bootstrap_token_becomes_mutual_tls_with_a_marker() -> Result<()> {
+async fn e1_h2_a_bootstrap_token_becomes_mutual_tls_with_a_marker() -> Result<()> {
     // Here also what libraries say is searched for secrets.
     let setup = Setup {
         log: "debug",
@@ -85,7 +85,7 @@ async fn e1_an_rsa_certificate_is_offered_like_any_other() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn e10_only_the_capable_agent_is_offered() -> Result<()> {
+async fn e10_h19_only_the_capable_agent_is_offered() -> Result<()> {
     let (mut world, leaf) = World::with_mutual_tls("e10", Setup::default()).await?;
     let options = Options {
         accepts_settings: false,

@@ -45,7 +45,7 @@ async fn c01_both_answer_401_to_who_proves_nothing() {
 }
 
 #[tokio::test]
-async fn law2_m12_both_answer_503_not_401_while_nobody_can_judge() {
+async fn law2_m12_h21_both_answer_503_not_401_while_nobody_can_judge() {
     let world = World::start(Limits::default()).await;
     match world.upgrade(Some(TOKEN)).await {
         Err(Error::Http(response)) => {
@@ -139,7 +139,7 @@ async fn c03_both_let_the_newest_link_win() {
 }
 
 #[tokio::test]
-async fn c04_an_agents_close_is_answered_at_once() {
+async fn c04_h23_an_agents_close_is_answered_at_once() {
     let world = World::trusting(Limits::default()).await;
     let mut socket = world.socket().await;
     ask(&mut socket, &hello(1)).await;

@@ -33,7 +33,7 @@ fn numbered(peer: &Peer<'_>, sequence_num: u64, message: AgentToServer) -> Agent
 /// Law 10 beats the row: a second loss within half a minute is asked about
 /// later, since the answer to the first may be on its way.
 #[tokio::test]
-async fn m08_both_ask_for_full_state_after_a_gap_and_of_the_unknown() {
+async fn m08_h14_both_ask_for_full_state_after_a_gap_and_of_the_unknown() {
     let world = World::trusting(Limits::default()).await;
     for (over, uid) in BOTH.into_iter().zip(1..) {
         let mut peer = Peer::new(&world, over, uid).await;

@@ -14,7 +14,7 @@ use crate::common::{
 };
 
 #[test]
-fn law5_one_hash_is_offered_once_on_a_link() {
+fn law5_h1_one_hash_is_offered_once_on_a_link() {
     let mut bench = bench();
     let (link, heard) = bench.come(nothing(), 0);
     assert!(heard.offers());
@@ -25,7 +25,7 @@ fn law5_one_hash_is_offered_once_on_a_link() {
 }
 
 #[test]
-fn law5_no_second_offer_within_15_seconds_or_in_flight() {
+fn law5_h12_no_second_offer_within_15_seconds_or_in_flight() {
     let mut world = World::new();
     let mut bench = Bench::new(world.revision_with(1, 10));
     let (old, heard) = bench.come(nothing(), 0);
@@ -53,7 +53,7 @@ fn law5_no_second_offer_within_15_seconds_or_in_flight() {
 }
 
 #[test]
-fn law5_coming_back_without_evidence_backs_off() {
+fn law5_h18_coming_back_without_evidence_backs_off() {
     let mut bench = bench();
     let (mut link, heard) = bench.come(nothing(), 0);
     assert!(heard.offers());
@@ -174,7 +174,7 @@ fn law5_a_killed_agent_is_offered_again_at_once_and_once() {
 }
 
 #[test]
-fn law5_a_reported_failure_is_tried_again_under_a_new_hash() {
+fn law5_h17_a_reported_failure_is_tried_again_under_a_new_hash() {
     let mut bench = bench();
     let (link, _) = bench.come(nothing(), 0);
     let first = offered(&bench.target.current).hash;

@@ -115,7 +115,7 @@ fn law2_a_tenant_profile_recognised_gives_what_that_tenant_offers_to_any_agent()
 }
 
 #[test]
-fn law2_what_names_instance_uids_needs_a_primary_proof() {
+fn law2_h19_what_names_instance_uids_needs_a_primary_proof() {
     let shows = [ProfileKey::new("a", "p")];
     let named = by_uid(candidate("a", "q", 1));
     assert_eq!(

@@ -150,7 +150,7 @@ fn law6_another_marker_takes_the_proof_back() {
 }
 
 #[test]
-fn law6_applied_counts_on_a_later_link_only() {
+fn law6_h16_applied_counts_on_a_later_link_only() {
     let mut bench = bench();
     let (old, _) = bench.come(nothing(), 0);
     let hash = offered(&bench.target.current).hash;
@@ -208,7 +208,7 @@ fn law6_a_shared_link_proves_nothing() {
 }
 
 #[test]
-fn law6_the_marker_outranks_failed_and_its_absence_outranks_applied() {
+fn law6_h16_the_marker_outranks_failed_and_its_absence_outranks_applied() {
     let mut bench = bench();
     let (old, _) = bench.come(nothing(), 0);
     let hash = offered(&bench.target.current).hash;

@@ -8,14 +8,20 @@ use opamp_operator_core::{
     fleet::{Evidence, Link, LinkId, Transition, Transport},
     identity::{Bearer, Ledger, Presented, Proof, Recognition, Verdict},
 };
-use opamp_wire::{AgentCapabilities, ServerCapabilities, proto::AgentToServer};
+use opamp_wire::{
+    AgentCapabilities, ServerCapabilities,
+    proto::{
+        self, AgentToServer, CertificateRequest, ConnectionSettingsRequest,
+        OpAmpConnectionSettingsRequest,
+    },
+};
 
 use crate::common::{
     Bench, CAPABLE, Issue, World, able, at, bench, candidate, evidence, full, nothing, tls_secret,
 };
 
 #[test]
-fn law1_offers_follow_the_newest_capabilities() {
+fn law1_h15_offers_follow_the_newest_capabilities() {
     let mut bench = bench();
     let incapable = CAPABLE & !AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
     let link = bench.connect(Transport::WebSocket, nothing(), 0, 0);
@@ -51,7 +57,7 @@ fn law1_a_capability_that_disappears_ends_offers() {
 }
 
 #[test]
-fn law1_zero_on_a_new_link_is_unknown() {
+fn law1_h15_zero_on_a_new_link_is_unknown() {
     let mut bench = bench();
     bench.target.paused = true;
     bench.come(nothing(), 0);
@@ -63,9 +69,33 @@ fn law1_zero_on_a_new_link_is_unknown() {
     assert!(bench.say(link, full(), 2).offers());
 }
 
+/// opamp-go's example agent asks for a certificate, whoever it talks to.
+#[test]
+fn law1_h26_who_asks_for_a_certificate_gets_what_everyone_gets() {
+    let mut bench = bench();
+    let link = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    let request = CertificateRequest {
+        csr: b"-----BEGIN CERTIFICATE REQUEST-----"[..].into(),
+    };
+    let asks = || AgentToServer {
+        connection_settings_request: Some(ConnectionSettingsRequest {
+            opamp: Some(OpAmpConnectionSettingsRequest {
+                certificate_request: Some(request.clone()),
+            }),
+        }),
+        ..full()
+    };
+    let first = bench.say(link, asks(), 0);
+    let signs = proto::ServerCapabilities::AcceptsConnectionSettingsRequest as u64;
+    assert_eq!(first.reply.capabilities.unwrap() & signs, 0);
+    assert!(first.offers(), "the settings of its profile");
+    let second = bench.say(link, asks(), 1);
+    assert!(!second.offers() && second.reply.error.is_none());
+}
+
 /// Two links that take turns would prove and take back the same for ever.
 #[test]
-fn law6_an_older_link_does_not_speak_for_the_agent() {
+fn law6_h13_an_older_link_does_not_speak_for_the_agent() {
     let mut bench = bench();
     let old = bench.connect(Transport::Http, bench.marked(), 0, 0);
     bench.say(old, full(), 0);
@@ -129,7 +159,7 @@ fn law2_an_older_link_does_not_choose_the_profile() {
 
 /// A long weekend: its certificate ended, and the next one waits for it.
 #[test]
-fn law2_an_ended_certificate_brings_its_own_agent_the_current_revision_only() {
+fn law2_h27_an_ended_certificate_brings_its_own_agent_the_current_revision_only() {
     const HOUR: u64 = 3_600;
     let mut world = World::new();
     let old = world.client_ca.issue(&Issue {

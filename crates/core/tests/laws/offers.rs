@@ -15,12 +15,17 @@ use rcgen::ExtendedKeyUsagePurpose;
 use crate::common::{Ca, Issue, Pair, STRONG_TOKEN, World, at, offered, opaque, tls_secret};
 
 #[test]
-fn law3_universal_is_a_complete_snapshot() {
+fn law3_h3_h4_h5_h7_h28_universal_is_a_complete_snapshot() {
     let mut world = World::new();
     for heartbeat in [0, 1, 30] {
         let revision = world.revision_with(1, heartbeat);
         let offers = offered(&revision);
         assert_eq!(offers.hash[..], revision.hash(0).as_bytes()[..]);
+        // A supervisor would restart its collector for these.
+        assert_eq!(offers.own_metrics, None);
+        assert_eq!(offers.own_traces, None);
+        assert_eq!(offers.own_logs, None);
+        assert!(offers.other_connections.is_empty());
         let settings = offers.opamp.unwrap();
         assert_eq!(
             settings.destination_endpoint,
@@ -55,7 +60,7 @@ fn law3_universal_is_a_complete_snapshot() {
 }
 
 #[test]
-fn law3_universal_without_a_client_certificate_still_carries_trust() {
+fn law3_h4_universal_without_a_client_certificate_still_carries_trust() {
     let mut world = World::new();
     world.without_certificate();
     let settings = offered(&world.revision(1)).opamp.unwrap();
@@ -83,7 +88,7 @@ fn law3_strict_is_the_letter_of_the_specification() {
 }
 
 #[test]
-fn law3_each_retry_has_its_own_hash_and_the_same_settings() {
+fn law3_h17_each_retry_has_its_own_hash_and_the_same_settings() {
     let revision = World::new().revision(1);
     let mut hashes: Vec<_> = (0..4).map(|retry| revision.hash(retry)).collect();
     let first = offered(&revision).opamp;
@@ -101,7 +106,7 @@ fn law3_each_retry_has_its_own_hash_and_the_same_settings() {
     clippy::too_many_lines,
     reason = "one table of everything that can be broken"
 )]
-fn law4_a_broken_client_certificate_never_leaves() {
+fn law4_h6_a_broken_client_certificate_never_leaves() {
     use ConditionType::{CredentialsValid, ResolvedRefs};
     let ca = Ca::new("clients");
     let good = ca.issue(&Issue::client());
@@ -374,7 +379,7 @@ fn t06_t09_settings_larger_than_agents_take_are_no_revision() {
 }
 
 #[test]
-fn law4_what_would_lock_agents_out_never_leaves() {
+fn law4_h10_what_would_lock_agents_out_never_leaves() {
     let locked = (ConditionType::Accepted, Reason::WouldLockOut);
     let mut wrong_host = World::new();
     wrong_host.spec.opamp.endpoint = Some("wss://other.example.com/v1/opamp".into());

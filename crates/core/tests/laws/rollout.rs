@@ -70,7 +70,7 @@ fn law3_one_first_then_evidence_opens_it_to_the_rest() {
 }
 
 #[test]
-fn law3_without_evidence_in_time_it_halts_and_nobody_else_is_touched() {
+fn law3_h10_without_evidence_in_time_it_halts_and_nobody_else_is_touched() {
     let world = World::new();
     let revision = world.revision(7);
     let mut agents = vec![
