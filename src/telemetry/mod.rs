@@ -60,10 +60,11 @@ where
 /// What no filter lifts (law 7): below INFO, libraries log what passes through
 /// them – tungstenite the frames with the credentials that we offer, h2 and
 /// hyper headers – and at WARN kube-client logs answers that it cannot parse,
-/// Secrets among them.
+/// Secrets among them; kube-runtime says again and again what we say once.
 fn cap() -> Targets {
     Targets::new()
         .with_default(LevelFilter::INFO)
         .with_target("kube_client", LevelFilter::ERROR)
+        .with_target("kube_runtime", LevelFilter::ERROR)
         .with_targets(OURS.map(|ours| (ours, LevelFilter::TRACE)))
 }

@@ -64,7 +64,10 @@ impl Watch {
         while let Some(event) = stream.next().await {
             let told = match event {
                 Ok(event) => {
-                    self.last_fault = None;
+                    // A listing that begins has not succeeded.
+                    if !matches!(event, Event::Init) {
+                        self.last_fault = None;
+                    }
                     self.take(event)
                 }
                 Err(error) => self.complain(&WatchFault::from(&error)),
