@@ -1,9 +1,11 @@
 //! Composition and ordered shutdown.
 
+mod reload;
+
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use opamp_operator_core::catalog::Settings;
+use opamp_operator_core::catalog::{Settings, SourceKind};
 use rustls::crypto::CryptoProvider;
 use tokio::{
     net::TcpListener,
@@ -16,8 +18,8 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin,
     backend::{
-        Memory, Plug,
-        cluster::{Cluster, ClusterError},
+        Homes, Memory, Plug,
+        cluster::{Cluster, ClusterError, Records},
         directory::Directory,
         pipe,
     },
@@ -26,6 +28,8 @@ use crate::{
     hub::{Hub, Reviews, Roster},
     server::Server,
 };
+
+pub use reload::Reload;
 
 /// How long to wait for the Kubernetes API before it is tried again, at first
 /// and at most.
@@ -50,11 +54,12 @@ pub enum Source {
     },
 }
 
-/// Runs until SIGTERM or SIGINT.
+/// Runs until SIGTERM or SIGINT by a configuration, and by what changes in its
+/// file.
 ///
 /// # Errors
 /// If it cannot start.
-pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
+pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Result<()> {
     let mut ending = Ending::new()?;
     // Ended in this order: agents, then statuses and records.
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
@@ -70,11 +75,18 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
         tasks.spawn(admin::serve(listener, ready.subscribe(), serving.clone()));
     }
     let (port, plug) = pipe();
-    let memory = tokio::select! {
-        memory = start_backend(&config, source, plug, &tasks, &working) => memory?,
+    let authentication = config.authentication().map_err(anyhow::Error::msg)?;
+    let homes = watch::Sender::new(homes(&authentication));
+    let cluster = matches!(source, Source::Cluster);
+    if !cluster {
+        reload::without_cluster(&authentication).map_err(anyhow::Error::msg)?;
+    }
+    let (memory, records) = tokio::select! {
+        started = start_backend(&config, source, plug, &homes, &tasks, &working) => started?,
         () = ending.asked() => return Ok(()),
     };
-    let (_reload, reloads) = mpsc::channel(1);
+    let reload = Reload::new(file, config.clone(), authentication.clone(), cluster);
+    let (reloading, reloads) = mpsc::channel(1);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
@@ -82,12 +94,14 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
     let controller = Controller::new(
         Arc::clone(&hub),
         port,
-        setup(&config, reloads)?,
+        setup(&config, authentication, reloads),
         memory,
         Arc::clone(&provider),
         ready.clone(),
     );
     let working_controller = tasks.spawn(controller.run(working.clone()));
+    let follow = follow(reload, records, homes, Arc::clone(&hub), reloading);
+    tasks.spawn(working.clone().run_until_cancelled_owned(follow));
     let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
     tokio::pin!(server);
     let mut outcome = Ok(());
@@ -109,8 +123,12 @@ pub async fn run(config: Config, source: Source) -> anyhow::Result<()> {
     outcome
 }
 
-fn setup(config: &Config, reloads: mpsc::Receiver<Authentication>) -> anyhow::Result<Setup> {
-    Ok(Setup {
+fn setup(
+    config: &Config,
+    authentication: Authentication,
+    reloads: mpsc::Receiver<Authentication>,
+) -> Setup {
+    Setup {
         settings: Settings {
             debounce: config.debounce(),
             admin_namespaces: config.admin_namespaces(),
@@ -119,10 +137,67 @@ fn setup(config: &Config, reloads: mpsc::Receiver<Authentication>) -> anyhow::Re
         path: config.path.clone(),
         namespaces: config.watch_namespaces(),
         serving: config.serving(),
-        authentication: config.authentication().map_err(anyhow::Error::msg)?,
+        authentication,
         reloads,
         first_agent_timeout: config.first_agent_timeout(),
-    })
+    }
+}
+
+fn homes(authentication: &Authentication) -> Homes {
+    let mut sources = authentication.authenticators.iter();
+    Homes {
+        namespaces: authentication.homes.clone(),
+        service_accounts: sources
+            .any(|source| matches!(source.kind, SourceKind::ServiceAccount { .. })),
+    }
+}
+
+/// Puts into force what changes in the configuration. Who is bound to what in a
+/// namespace is known before anybody of that namespace is let in.
+async fn follow(
+    mut reload: Reload,
+    records: Option<Records>,
+    homes_told: watch::Sender<Homes>,
+    hub: Arc<Hub>,
+    reloads: mpsc::Sender<Authentication>,
+) {
+    let mut said = None;
+    loop {
+        let authentication = reload.next().await;
+        let new = authentication.homes.iter();
+        let known = homes_told.borrow().namespaces.clone();
+        let new: BTreeSet<_> = new.filter(|home| !known.contains(*home)).cloned().collect();
+        if let Some(records) = &records {
+            match records.load(&new).await {
+                Ok(records) => {
+                    let now = hub.clock.now();
+                    for record in records {
+                        if hub.roster.record(record.uid, &record.namespace).is_none() {
+                            hub.roster.restore(record, now);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if said.as_ref() != Some(&error) {
+                        tracing::error!(
+                            error,
+                            "the new configuration is not in force yet; it is tried again"
+                        );
+                    }
+                    said = Some(error);
+                    reload.again();
+                    continue;
+                }
+            }
+        }
+        homes_told.send_replace(homes(&authentication));
+        if reloads.send(authentication.clone()).await.is_err() {
+            return;
+        }
+        reload.done(authentication);
+        said = None;
+    }
 }
 
 /// Starts a backend once what an earlier process left has been read.
@@ -130,23 +205,23 @@ async fn start_backend(
     config: &Config,
     source: Source,
     plug: Plug,
+    homes: &watch::Sender<Homes>,
     tasks: &TaskTracker,
     working: &CancellationToken,
-) -> anyhow::Result<Memory> {
+) -> anyhow::Result<(Memory, Option<Records>)> {
     let namespaces = config.watch_namespaces();
     match source {
         Source::Directory { manifests, state } => {
             let directory = Directory::new(manifests, state, namespaces)?;
             let memory = directory.load()?;
             tasks.spawn(directory.run(plug, working.clone()));
-            Ok(memory)
+            Ok((memory, None))
         }
         Source::Cluster => {
-            let authentication = config.authentication().map_err(anyhow::Error::msg)?;
-            let homes = authentication.homes;
-            let (cluster, memory) = reach(&config.namespace, &namespaces, &homes).await?;
+            let (cluster, memory) = reach(&config.namespace, &namespaces, homes).await?;
+            let records = cluster.records();
             tasks.spawn(cluster.run(plug, working.clone()));
-            Ok(memory)
+            Ok((memory, Some(records)))
         }
     }
 }
@@ -156,12 +231,12 @@ async fn start_backend(
 async fn reach(
     namespace: &str,
     namespaces: &BTreeSet<String>,
-    homes: &BTreeSet<String>,
+    homes: &watch::Sender<Homes>,
 ) -> anyhow::Result<(Cluster, Memory)> {
     let mut wait = FIRST_WAIT;
     loop {
         let tried = async {
-            let connected = Cluster::connect(namespace, namespaces.clone(), homes.clone());
+            let connected = Cluster::connect(namespace, namespaces.clone(), homes.subscribe());
             let mut cluster = connected.await?;
             let memory = cluster.load().await?;
             Ok((cluster, memory))

@@ -4,6 +4,7 @@
 
 pub mod cluster;
 pub mod directory;
+pub mod documents;
 mod record;
 
 use std::{
@@ -31,6 +32,15 @@ pub type Ticket = u64;
 
 /// The objects to watch.
 pub type Wanted = BTreeMap<ObjectRef, Ticket>;
+
+/// Where agents may be at home.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Homes {
+    /// Namespaces.
+    pub namespaces: BTreeSet<String>,
+    /// Agents there may be ServiceAccounts, so that it matters which exist.
+    pub service_accounts: bool,
+}
 
 /// What a backend saw.
 #[derive(Debug)]
@@ -195,6 +205,15 @@ fn refuse(refusals: &[crate::judge::Refusal]) -> Refusal {
         reason: Reason::InvalidSpec,
         message: message.join("; "),
     }
+}
+
+/// The innermost cause: of a connection, what the system says.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
 }
 
 /// Enough for a burst; beyond that the faster side waits.

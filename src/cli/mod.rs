@@ -85,7 +85,7 @@ impl Cli {
                     Some((manifests, state)) => Source::Directory { manifests, state },
                     None => Source::Cluster,
                 };
-                runtime.block_on(app::run(config, source))
+                runtime.block_on(app::run(config, run.config, source))
             }
         }
     }

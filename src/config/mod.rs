@@ -1,6 +1,7 @@
 //! The configuration file: `kind: OperatorConfiguration`.
 
 mod authentication;
+mod change;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
@@ -135,7 +136,11 @@ impl Config {
         })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// Checks the text of a file.
+    ///
+    /// # Errors
+    /// With what is wrong and where.
+    pub fn parse(text: &str) -> Result<Self, String> {
         let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
         if config.kind != "OperatorConfiguration"
             || config.api_version != opamp_operator_api::API_VERSION

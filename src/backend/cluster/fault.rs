@@ -5,26 +5,18 @@ use kube::runtime::watcher;
 use tokio::time::timeout;
 
 use super::WRITE_TIMEOUT;
+use crate::backend::root_cause;
 
 /// What went wrong.
 pub(super) fn words(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => format!("{} ({})", status.message, status.code),
         kube::Error::SerdeError(_) => "the answer cannot be read".into(),
-        kube::Error::Service(error) => root(&**error),
-        kube::Error::HyperError(error) => root(error),
+        kube::Error::Service(error) => root_cause(&**error),
+        kube::Error::HyperError(error) => root_cause(error),
         kube::Error::Auth(_) => "the credentials of the client cannot be used".into(),
         _ => "the request failed".into(),
     }
-}
-
-/// The innermost cause: of a connection, what the system says.
-fn root(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut error = error;
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error.to_string()
 }
 
 /// The API's code, where it is the API that refuses.

@@ -5,11 +5,15 @@
 mod agents;
 mod events;
 mod fault;
+mod held;
 mod memory;
 mod profiles;
 mod queue;
 mod references;
+mod remedy;
+mod reviews;
 mod statuses;
+mod subjects;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,15 +24,18 @@ use std::{
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{Api, Client, api::PostParams};
 use opamp_operator_api::ObjectRef;
-use opamp_operator_core::identity::KeyRing;
+use opamp_operator_core::{fleet::AgentRecord, identity::KeyRing};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     task::{AbortHandle, JoinSet},
     time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Memory, Observation, Plug, Report, Ticket, Wanted};
+use super::{
+    Homes, Memory, Observation, Plug, Report, Ticket, Wanted,
+    documents::{self, Pages},
+};
 use crate::judge::Judge;
 
 pub use memory::MemoryError;
@@ -68,11 +75,10 @@ pub struct Cluster {
     namespace: String,
     /// Where profiles are.
     namespaces: BTreeSet<String>,
-    /// Where agents are at home.
-    homes: BTreeSet<String>,
+    homes: watch::Receiver<Homes>,
     agents: Arc<agents::Agents>,
-    /// Our own name, for the commands that conditions give.
-    reader: references::Reader,
+    held: Arc<held::Held>,
+    remedy: remedy::Remedy,
     judge: Arc<Judge>,
     /// Once they are loaded.
     keys: Option<KeyRing>,
@@ -86,7 +92,7 @@ impl Cluster {
     pub async fn connect(
         namespace: &str,
         namespaces: BTreeSet<String>,
-        homes: BTreeSet<String>,
+        homes: watch::Receiver<Homes>,
     ) -> Result<Self, ClusterError> {
         let mut config = kube::Config::infer().await.map_err(ClusterError::Config)?;
         config.read_timeout = Some(READ_TIMEOUT);
@@ -103,8 +109,9 @@ impl Cluster {
         let user = user.and_then(|user| user.username).unwrap_or_default();
         tracing::info!(user, "connected to the Kubernetes API");
         Ok(Self {
-            reader: references::Reader::new(user),
+            remedy: remedy::Remedy::new(&user),
             agents: Arc::new(agents::Agents::new(client.clone())),
+            held: Arc::new(held::Held::new(client.clone(), namespace)),
             client,
             namespace: namespace.to_owned(),
             namespaces,
@@ -121,26 +128,23 @@ impl Cluster {
     pub async fn load(&mut self) -> Result<Memory, ClusterError> {
         let store = memory::Store::new(self.client.clone(), &self.namespace);
         let stored = store.load().await?;
-        let mut agents = Vec::new();
-        for namespace in &self.homes {
-            match self.agents.load(namespace).await {
-                Ok(found) => agents.extend(found),
-                // A namespace that was deleted, or lost its Role, costs its own
-                // agents their records, and nobody else anything.
-                Err(MemoryError::Denied { problem, .. }) => {
-                    tracing::error!(
-                        namespace,
-                        problem,
-                        "the OpAMPAgents of a namespace cannot be read: give the operator's ServiceAccount the chart's Role there"
-                    );
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let held = self.held.load().await?;
+        let homes = self.homes.borrow().namespaces.clone();
+        let agents = self.records().load(&homes).await?;
         if stored.key_lost.is_none() {
             self.keys = Some(stored.keys.clone());
         }
-        Ok(Memory { agents, ..stored })
+        Ok(Memory {
+            agents,
+            held,
+            ..stored
+        })
+    }
+
+    /// What is known of agents of other namespaces.
+    #[must_use]
+    pub fn records(&self) -> Records {
+        Records(Arc::clone(&self.agents))
     }
 
     /// Watches and writes until `closing` is cancelled and all reports are
@@ -156,12 +160,26 @@ impl Cluster {
             );
             watches.spawn(watch.run());
         }
+        let pages = Pages::trusting_the_system();
+        let documents = plug.documents.clone();
+        watches.spawn(documents::follow(
+            documents,
+            plug.observations.clone(),
+            pages,
+        ));
+        let (client, remedy) = (self.client.clone(), self.remedy.clone());
+        let subjects =
+            subjects::Subjects::new(client.clone(), remedy.clone(), plug.observations.clone());
+        let reviewer = reviews::Reviewer::new(client, remedy, self.homes.clone(), subjects.seen());
+        watches.spawn(reviewer.run(plug.questions));
+        watches.spawn(subjects.run(self.homes.clone()));
         let store = memory::Store::new(self.client.clone(), &self.namespace);
         watches.spawn(store.clone().keep(self.keys.clone()));
         let statuses = Arc::new(statuses::Statuses::new(self.client.clone()));
         let writer = {
             let (statuses, agents) = (Arc::clone(&statuses), Arc::clone(&self.agents));
-            tokio::spawn(async move { tokio::join!(statuses.run(), agents.run()) })
+            let held = Arc::clone(&self.held);
+            tokio::spawn(async move { tokio::join!(statuses.run(), agents.run(), held.run()) })
         };
         let mut followed = BTreeMap::new();
         let mut wants = true;
@@ -196,6 +214,7 @@ impl Cluster {
         watches.abort_all();
         statuses.close();
         self.agents.close();
+        self.held.close();
         let _ = writer.await;
     }
 
@@ -223,8 +242,9 @@ impl Cluster {
                 }
             }
             Report::Forget(entries) => store.forget(entries),
+            Report::Held(held) => self.held.put(held),
             // Answered, so taken apart by the caller.
-            Report::Ledger(..) | Report::Held(_) => {}
+            Report::Ledger(..) => {}
         }
     }
 
@@ -247,7 +267,8 @@ impl Cluster {
             if followed.contains_key(&object) {
                 continue;
             }
-            let (reader, observations) = (self.reader.clone(), observations.clone());
+            let reader = references::Reader::new(self.remedy.clone());
+            let observations = observations.clone();
             let watch = if followed.len() < MAX_WATCHES {
                 let client = self.client.clone();
                 watches.spawn(reader.follow(client, object.clone(), ticket, observations))
@@ -256,5 +277,38 @@ impl Cluster {
             };
             followed.insert(object, (ticket, watch));
         }
+    }
+}
+
+/// Reads what is known of agents.
+#[derive(Clone)]
+pub struct Records(Arc<agents::Agents>);
+
+impl Records {
+    /// Of these namespaces.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub async fn load(
+        &self,
+        namespaces: &BTreeSet<String>,
+    ) -> Result<Vec<AgentRecord>, MemoryError> {
+        let mut records = Vec::new();
+        for namespace in namespaces {
+            match self.0.load(namespace).await {
+                Ok(found) => records.extend(found),
+                // A namespace that was deleted, or lost its Role, costs its own
+                // agents their records, and nobody else anything.
+                Err(MemoryError::Denied { problem, .. }) => {
+                    tracing::error!(
+                        namespace,
+                        problem,
+                        "the OpAMPAgents of a namespace cannot be read: give the operator's ServiceAccount the chart's Role there"
+                    );
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(records)
     }
 }

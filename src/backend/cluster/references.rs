@@ -14,7 +14,7 @@ use opamp_operator_core::offer::{Object, Observed};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use super::{MAX_WATCHES, fault::WatchFault};
+use super::{MAX_WATCHES, fault::WatchFault, remedy::Remedy};
 use crate::backend::{Observation, Ticket};
 
 /// Of which object, and to whom.
@@ -24,15 +24,13 @@ struct Tell {
     observations: mpsc::Sender<Observation>,
 }
 
-/// Reads objects under our own name.
+/// Reads objects, and says what lets us read them.
 #[derive(Clone)]
-pub(super) struct Reader {
-    user: Arc<str>,
-}
+pub(super) struct Reader(Remedy);
 
 impl Reader {
-    pub(super) fn new(user: String) -> Self {
-        Self { user: user.into() }
+    pub(super) fn new(remedy: Remedy) -> Self {
+        Self(remedy)
     }
 
     /// Tells every change of an object until the other side is gone.
@@ -90,7 +88,7 @@ impl Reader {
                 Err(error) => match WatchFault::from(&error) {
                     WatchFault {
                         code: Some(403), ..
-                    } => Observed::Forbidden(remedy(object, &self.user)),
+                    } => Observed::Forbidden(self.0.object(object)),
                     fault => {
                         tracing::warn!(%object, error = fault.words, "a watch is interrupted and tried again");
                         continue;
@@ -103,26 +101,6 @@ impl Reader {
             }
         }
     }
-}
-
-/// The commands that let us read an object, and nothing else.
-fn remedy(object: &ObjectRef, user: &str) -> String {
-    let ObjectRef {
-        namespace, name, ..
-    } = object;
-    let resource = match object.kind {
-        ObjectKind::Secret => "secrets",
-        ObjectKind::ConfigMap => "configmaps",
-    };
-    let whom = user.strip_prefix("system:serviceaccount:").map_or_else(
-        || format!("--user={user}"),
-        |account| format!("--serviceaccount={account}"),
-    );
-    format!(
-        "`kubectl create role opamp-operator-{name} -n {namespace} --verb=get,list,watch --resource={resource} \
-         --resource-name={name}` and `kubectl create rolebinding opamp-operator-{name} -n {namespace} \
-         --role=opamp-operator-{name} {whom}`"
-    )
 }
 
 fn from_secret(secret: Secret) -> Object {
@@ -145,30 +123,4 @@ fn from_config_map(map: ConfigMap) -> Object {
             .chain(binary.map(|(key, value)| (key, value.0))),
         map.metadata.resource_version,
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_remedy_names_one_object_and_our_own_account() {
-        let text = remedy(
-            &ObjectRef::secret("a", "tls"),
-            "system:serviceaccount:ops:operator",
-        );
-        for part in [
-            "-n a",
-            "--resource=secrets",
-            "--resource-name=tls",
-            "--serviceaccount=ops:operator",
-        ] {
-            assert!(text.contains(part), "{part} in {text}");
-        }
-        let text = remedy(&ObjectRef::config_map("a", "ca"), "ann");
-        assert!(
-            text.contains("--resource=configmaps") && text.ends_with("--user=ann`"),
-            "{text}"
-        );
-    }
 }

@@ -17,9 +17,13 @@ use opamp_operator_core::{
     catalog::Stored,
     offer::{Object, Observed, Refusal},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::{Memory, Observation, Plug, Report, Wanted, refuse};
+use super::{
+    Memory, Observation, Plug, Report, Wanted,
+    documents::{self, Pages},
+    refuse,
+};
 use crate::judge::{Judge, is_object_name};
 
 pub use state::StateError;
@@ -81,6 +85,12 @@ impl Directory {
     /// Follows the directory and writes reports until `closing` is cancelled
     /// and all reports are written.
     pub async fn run(mut self, mut plug: Plug, closing: CancellationToken) {
+        // Only the Kubernetes API could answer.
+        plug.questions.close();
+        let pages = Pages::trusting_the_system();
+        let documents = plug.documents.clone();
+        let documents = documents::follow(documents, plug.observations.clone(), pages);
+        let _documents = AbortOnDropHandle::new(tokio::spawn(documents));
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut told = VecDeque::new();
         let mut synced = false;
@@ -215,7 +225,7 @@ impl Directory {
             Report::Ledger(entry, stored) => {
                 let _ = stored.send(self.state.write_entry(*entry));
             }
-            Report::Held(_) => {}
+            Report::Held(held) => self.state.write_held(&held),
             Report::ForgetAgents(agents) => {
                 for (namespace, uid) in agents {
                     self.state.forget_agent(&namespace, uid);

@@ -16,7 +16,7 @@ use opamp_operator_api::{
 };
 use opamp_operator_core::{
     fleet::AgentRecord,
-    identity::{KeyRing, LedgerEntry},
+    identity::{HeldEntry, KeyRing, LedgerEntry},
 };
 use opamp_wire::InstanceUid;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -71,7 +71,7 @@ impl State {
             keys,
             key_lost,
             ledger,
-            held: Vec::new(),
+            held: self.held(),
             agents: agents.into_iter().filter_map(to_record).collect(),
         })
     }
@@ -106,6 +106,23 @@ impl State {
         };
         write(&path, &keys_file)?;
         Ok((keys, None))
+    }
+
+    /// What authenticators held. A file that cannot be read costs those their
+    /// way back who came by what has left, and nobody else anything.
+    fn held(&self) -> Vec<HeldEntry> {
+        let path = self.held_path();
+        if !path.exists() {
+            return Vec::new();
+        }
+        read(&path).unwrap_or_else(|error| {
+            tracing::error!(%error, "a file of the state is left out");
+            Vec::new()
+        })
+    }
+
+    pub(super) fn write_held(&self, held: &[HeldEntry]) {
+        log(write(&self.held_path(), &held));
     }
 
     /// Generation and status to begin with: those of the last process, if the
@@ -194,6 +211,10 @@ impl State {
     pub(super) fn forget(&self, entry: &LedgerEntry) {
         let path = self.entry_path(entry);
         log(fs::remove_file(&path).map_err(|source| StateError::Io { path, source }));
+    }
+
+    fn held_path(&self) -> PathBuf {
+        self.0.join("held.yaml")
     }
 
     fn profile_path(&self, key: &ProfileKey) -> PathBuf {
@@ -295,7 +316,7 @@ fn read_all<T: DeserializeOwned>(root: &Path) -> Result<Vec<T>, StateError> {
 
 #[cfg(test)]
 mod tests {
-    use opamp_operator_core::identity::Marker;
+    use opamp_operator_core::identity::{Fingerprint, Held, Marker};
 
     use super::*;
 
@@ -319,5 +340,28 @@ mod tests {
             other => panic!("{other:?}"),
         }
         assert_eq!(state.load().unwrap().ledger, [entry(1, 10)]);
+    }
+
+    #[test]
+    fn law8_what_authenticators_held_is_read_as_it_was_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let state = State::open(directory.path().to_owned()).unwrap();
+        assert_eq!(state.load().unwrap().held, [], "nothing was stored");
+        let keys = KeyRing::new(vec![[1; 32]]).unwrap();
+        let token = Fingerprint::of_authorization(b"Bearer 0123456789abcdef");
+        let entry = |held, left: Option<i64>| HeldEntry {
+            authenticator: "fleet: \"a\"".into(),
+            held,
+            left: left.map(|left| jiff::Timestamp::from_second(left).unwrap()),
+        };
+        let held = [
+            entry(Held::Token(token.keyed_authorization(&keys)), None),
+            entry(Held::Authority("00ff".into()), Some(7)),
+        ];
+        state.write_held(&held);
+        assert_eq!(state.load().unwrap().held, held);
+        // One that somebody broke is left out, and keeps nobody from starting.
+        fs::write(state.held_path(), "- {").unwrap();
+        assert_eq!(state.load().unwrap().held, []);
     }
 }
