@@ -5,7 +5,7 @@ mod reload;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use opamp_operator_core::catalog::{Settings, SourceKind};
+use opamp_operator_core::catalog::Settings;
 use rustls::crypto::CryptoProvider;
 use tokio::{
     net::TcpListener,
@@ -76,7 +76,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     }
     let (port, plug) = pipe();
     let authentication = config.authentication().map_err(anyhow::Error::msg)?;
-    let homes = watch::Sender::new(homes(&authentication));
+    let homes = watch::Sender::new(reload::homes(&authentication));
     let cluster = matches!(source, Source::Cluster);
     if !cluster {
         reload::without_cluster(&authentication).map_err(anyhow::Error::msg)?;
@@ -100,7 +100,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         ready.clone(),
     );
     let working_controller = tasks.spawn(controller.run(working.clone()));
-    let follow = follow(reload, records, homes, Arc::clone(&hub), reloading);
+    let follow = reload::follow(reload, records, homes, Arc::clone(&hub), reloading);
     tasks.spawn(working.clone().run_until_cancelled_owned(follow));
     let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
     tokio::pin!(server);
@@ -140,63 +140,6 @@ fn setup(
         authentication,
         reloads,
         first_agent_timeout: config.first_agent_timeout(),
-    }
-}
-
-fn homes(authentication: &Authentication) -> Homes {
-    let mut sources = authentication.authenticators.iter();
-    Homes {
-        namespaces: authentication.homes.clone(),
-        service_accounts: sources
-            .any(|source| matches!(source.kind, SourceKind::ServiceAccount { .. })),
-    }
-}
-
-/// Puts into force what changes in the configuration. Who is bound to what in a
-/// namespace is known before anybody of that namespace is let in.
-async fn follow(
-    mut reload: Reload,
-    records: Option<Records>,
-    homes_told: watch::Sender<Homes>,
-    hub: Arc<Hub>,
-    reloads: mpsc::Sender<Authentication>,
-) {
-    let mut said = None;
-    loop {
-        let authentication = reload.next().await;
-        let new = authentication.homes.iter();
-        let known = homes_told.borrow().namespaces.clone();
-        let new: BTreeSet<_> = new.filter(|home| !known.contains(*home)).cloned().collect();
-        if let Some(records) = &records {
-            match records.load(&new).await {
-                Ok(records) => {
-                    let now = hub.clock.now();
-                    for record in records {
-                        if hub.roster.record(record.uid, &record.namespace).is_none() {
-                            hub.roster.restore(record, now);
-                        }
-                    }
-                }
-                Err(error) => {
-                    let error = error.to_string();
-                    if said.as_ref() != Some(&error) {
-                        tracing::error!(
-                            error,
-                            "the new configuration is not in force yet; it is tried again"
-                        );
-                    }
-                    said = Some(error);
-                    reload.again();
-                    continue;
-                }
-            }
-        }
-        homes_told.send_replace(homes(&authentication));
-        if reloads.send(authentication.clone()).await.is_err() {
-            return;
-        }
-        reload.done(authentication);
-        said = None;
     }
 }
 

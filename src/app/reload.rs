@@ -1,12 +1,19 @@
 //! Looks at the configuration file while the process runs: who may connect is
 //! configured anew, everything else waits for the next start.
 
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use opamp_operator_core::catalog::SourceKind;
-use tokio::time::sleep;
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
 
-use crate::config::{Authentication, Config};
+use crate::{
+    backend::{Homes, cluster::Records},
+    config::{Authentication, Config},
+    hub::Hub,
+};
 
 /// How often. A mounted ConfigMap is replaced by a symbolic link that changes,
 /// which says nothing to whoever watches the file; so its content is compared.
@@ -91,6 +98,64 @@ impl Reload {
         }
         self.waiting = waiting;
         Ok(authentication)
+    }
+}
+
+/// Where agents are at home by this.
+pub(super) fn homes(authentication: &Authentication) -> Homes {
+    let mut sources = authentication.authenticators.iter();
+    Homes {
+        namespaces: authentication.homes.clone(),
+        service_accounts: sources
+            .any(|source| matches!(source.kind, SourceKind::ServiceAccount { .. })),
+    }
+}
+
+/// Puts into force what changes in the configuration. Who is bound to what in a
+/// namespace is known before anybody of that namespace is let in.
+pub(super) async fn follow(
+    mut reload: Reload,
+    records: Option<Records>,
+    homes_told: watch::Sender<Homes>,
+    hub: Arc<Hub>,
+    reloads: mpsc::Sender<Authentication>,
+) {
+    let mut said = None;
+    loop {
+        let authentication = reload.next().await;
+        let new = authentication.homes.iter();
+        let known = homes_told.borrow().namespaces.clone();
+        let new: BTreeSet<_> = new.filter(|home| !known.contains(*home)).cloned().collect();
+        if let Some(records) = &records {
+            match records.load(&new).await {
+                Ok(records) => {
+                    let now = hub.clock.now();
+                    for record in records {
+                        if hub.roster.record(record.uid, &record.namespace).is_none() {
+                            hub.roster.restore(record, now);
+                        }
+                    }
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    if said.as_ref() != Some(&error) {
+                        tracing::error!(
+                            error,
+                            "the new configuration is not in force yet; it is tried again"
+                        );
+                    }
+                    said = Some(error);
+                    reload.again();
+                    continue;
+                }
+            }
+        }
+        homes_told.send_replace(homes(&authentication));
+        if reloads.send(authentication.clone()).await.is_err() {
+            return;
+        }
+        reload.done(authentication);
+        said = None;
     }
 }
 
