@@ -160,7 +160,15 @@ impl Reviewer {
                 remedy::connect(namespace, name)
             )));
         }
-        self.is_seen(&user).await?;
+        if !user.is_seen(&self.seen.borrow()) {
+            if !self
+                .exists::<AccountObject>(namespace, name, &user.uid)
+                .await?
+            {
+                return Ok(Err(format!("ServiceAccount {namespace}/{name} is gone")));
+            }
+            self.until_seen(&user).await?;
+        }
         Ok(Ok(ServiceAccount {
             pod,
             node: user.node(),
@@ -239,17 +247,13 @@ impl Reviewer {
         allowed(status)
     }
 
-    /// Waits until the watch has told of a ServiceAccount that the API vouches
-    /// for: else one that is made while a watch is interrupted would pass for
-    /// one that was deleted.
-    async fn is_seen(&self, user: &User) -> Result<(), String> {
+    /// Waits until the watch has told of a ServiceAccount that exists: else one
+    /// that is made while the watch is interrupted would pass for one that was
+    /// deleted.
+    async fn until_seen(&self, user: &User) -> Result<(), String> {
         let mut seen = self.seen.clone();
-        let told = seen.wait_for(|seen| {
-            let known = seen.get(&user.namespace);
-            known.is_none_or(|known| known.get(&user.name) == Some(&user.uid))
-        });
+        let told = seen.wait_for(|seen| user.is_seen(seen));
         match timeout(LAG, told).await {
-            // Without a watch there is nothing to wait for.
             Ok(_) => Ok(()),
             Err(_) => Err("the watch of ServiceAccounts has not told of this one yet".into()),
         }

@@ -300,24 +300,40 @@ async fn law7_an_answer_that_repeats_the_token_is_not_logged() {
     }
 }
 
+fn told(bench: &Bench, account: &str, uid: &str) {
+    let accounts = [(account.to_owned(), uid.to_owned())].into();
+    let seen = [("team-a".to_owned(), accounts)].into();
+    bench.seen.send_replace(seen);
+}
+
 #[tokio::test(start_paused = true)]
 async fn who_is_too_new_for_the_watch_is_waited_for() {
     let bench = bench(good);
-    let told = |accounts: &[(&str, &str)]| {
-        let accounts = accounts.iter();
-        let accounts = accounts.map(|(name, uid)| ((*name).to_owned(), (*uid).to_owned()));
-        bench
-            .seen
-            .send_replace([("team-a".to_owned(), accounts.collect())].into());
-    };
-    told(&[("edge", "0")]);
+    told(&bench, "edge", "0");
     let why = unknown(judge(&bench).await);
     assert!(why.contains("watch"), "{why}");
     let (judged, ()) = tokio::join!(judge(&bench), async {
         tokio::task::yield_now().await;
-        told(&[("edge", "1")]);
+        told(&bench, "edge", "1");
     });
     assert!(matches!(judged, Judged::Vouched(_)), "{judged:?}");
+}
+
+#[tokio::test]
+async fn law2_an_api_that_goes_by_what_it_knew_before_is_not_enough() {
+    let gone: [Answers; 2] = [
+        with!("edge", failure(404, "NotFound", "no such ServiceAccount")),
+        with!(
+            "edge",
+            (200, json!({"metadata": {"name": "edge", "uid": "9"}}))
+        ),
+    ];
+    for answers in gone {
+        let bench = bench(answers);
+        told(&bench, "other", "7");
+        let why = denied(judge(&bench).await);
+        assert!(why.contains("ServiceAccount team-a/edge is gone"), "{why}");
+    }
 }
 
 fn vouched(pod: bool) -> Arc<Vouched> {

@@ -11,6 +11,8 @@ use k8s_openapi::api::{
 use opamp_operator_api::GROUP;
 use opamp_operator_core::identity::{Bound, Vouched};
 
+use crate::backend::cluster::subjects::Seen;
+
 /// Longest text of the API that goes into a log.
 const MAX_WORDS: usize = 300;
 /// Shorter parts of a token say nothing.
@@ -82,6 +84,12 @@ impl User {
             name: self.extra(POD_NAME)?,
             uid: self.extra(POD_UID)?,
         })
+    }
+
+    /// Whether the watch knows it; without a watch nobody can say otherwise.
+    pub(super) fn is_seen(&self, seen: &Seen) -> bool {
+        let known = seen.get(&self.namespace);
+        known.is_none_or(|known| known.get(&self.name) == Some(&self.uid))
     }
 
     pub(super) fn access(&self) -> SubjectAccessReview {
