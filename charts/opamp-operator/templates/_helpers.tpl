@@ -28,3 +28,26 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "opamp-operator.serviceAccountName" -}}
 {{- default (include "opamp-operator.fullname" .) .Values.serviceAccount.name -}}
 {{- end -}}
+
+{{/* Whether agents may be ServiceAccounts; empty if not. */}}
+{{- define "opamp-operator.serviceAccounts" -}}
+{{- range .Values.authenticators }}{{ if hasKey . "serviceAccount" }}true{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* Where agents may be at home, by the rules of the operator's configuration: a list in YAML. */}}
+{{- define "opamp-operator.homes" -}}
+{{- $homes := .Values.homeNamespaces -}}
+{{- $claimed := false -}}
+{{- range .Values.authenticators -}}
+{{- if hasKey . "agentToken" -}}
+{{- $homes = append $homes (default $.Release.Namespace .agentToken.namespace) -}}
+{{- else -}}
+{{- $fixed := coalesce (dig "namespace" "" (default dict .clientCertificate)) (dig "namespace" "" (default dict .jwt)) -}}
+{{- if $fixed -}}{{- $homes = append $homes $fixed -}}{{- else -}}{{- $claimed = true -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if and $claimed (not .Values.homeNamespaces) -}}
+{{- $homes = concat $homes (default (list .Release.Namespace) .Values.watchNamespaces) -}}
+{{- end -}}
+{{- toYaml (uniq $homes) -}}
+{{- end -}}

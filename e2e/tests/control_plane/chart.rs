@@ -34,6 +34,12 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("watchNamespaces={a,a}", "/watchNamespaces"),
         ("serviceAccount.create=false", "/serviceAccount/name"),
         ("crds.keep=maybe", "/crds/keep"),
+        ("homeNamespaces={A}", "/homeNamespaces/0"),
+        ("authenticators[0].serviceAccount=x", "/authenticators/0"),
+        (
+            "authenticators[0].name=a,authenticators[0].agentTokens.secretName=x",
+            "additional properties 'agentTokens'",
+        ),
     ] {
         let output = helm
             .output(&[&template[..], &["--set", value]].concat())
@@ -101,6 +107,32 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let own = own.filter(|object| object["metadata"]["namespace"] == "ops");
     ensure!(own.count() == 1, "the release namespace is not watched");
 
+    // Agents that are ServiceAccounts need more than those that have tokens.
+    let tokens = [
+        "authenticators[0].name=a",
+        "authenticators[0].agentToken.secretName=x",
+    ];
+    ensure!(names(&rendered(&tokens).await?) == names(&rendered(&[]).await?));
+    let accounts = [
+        "authenticators[0].name=a",
+        "authenticators[0].serviceAccount.audience=x",
+        "homeNamespaces={a,ops}",
+    ];
+    let all = rendered(&accounts).await?;
+    for namespace in ["a", "ops"] {
+        let role = named(&all, "Role", namespace, "opamp-operator-agents");
+        let role = role.context("no role")?.to_string();
+        ensure!(role.contains("\"pods\""), "{role}");
+        // What the release namespace has anyway is not given twice.
+        ensure!(role.contains("opampagents") == (namespace == "a"), "{role}");
+        let bound = named(&all, "RoleBinding", namespace, "opamp-operator-agents");
+        ensure!(bound.is_some(), "nobody has the role");
+    }
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        let reviews = named(&all, kind, "", "ops-opamp-operator-reviews");
+        ensure!(reviews.is_some(), "no {kind}");
+    }
+
     let account = ["serviceAccount.create=false", "serviceAccount.name=mine"];
     let all = rendered(&account).await?;
     ensure!(find(&all, "ServiceAccount", "ops").is_none());
@@ -153,6 +185,16 @@ fn find<'a>(all: &'a [Value], kind: &str, namespace: &str) -> Option<&'a Value> 
     let of = |object: &&Value| {
         let place = object["metadata"]["namespace"].as_str();
         object["kind"] == kind && place.unwrap_or_default() == namespace
+    };
+    all.iter().find(of)
+}
+
+fn named<'a>(all: &'a [Value], kind: &str, namespace: &str, name: &str) -> Option<&'a Value> {
+    let of = |object: &&Value| {
+        let place = object["metadata"]["namespace"].as_str();
+        object["kind"] == kind
+            && place.unwrap_or_default() == namespace
+            && object["metadata"]["name"] == name
     };
     all.iter().find(of)
 }

@@ -26,6 +26,7 @@ const OWN: &[Row] = &[
     ),
     ("opamp-operator.dev/opampagents/status", "", &["patch"]),
     ("secrets", "", &["create"]),
+    ("configmaps", "opamp-operator-held", &["create", "patch"]),
     ("secrets", "", READ),
     ("configmaps", "", READ),
 ];
@@ -52,6 +53,26 @@ const WATCHED: &[Row] = &[
     ("events.k8s.io/events", "", &["create", "patch"]),
 ];
 
+/// Where agents may be ServiceAccounts, more in every home namespace ...
+const SUBJECTS: &[Row] = &[("serviceaccounts", "", READ), ("pods", "", READ)];
+
+/// ... and everywhere.
+const REVIEWS: &[Row] = &[
+    ("authentication.k8s.io/tokenreviews", "", &["create"]),
+    ("authorization.k8s.io/subjectaccessreviews", "", &["create"]),
+];
+
+/// In a home namespace that is not watched, with its token Secret.
+const HOME: &[Row] = &[
+    (
+        "opamp-operator.dev/opampagents",
+        "",
+        &["create", "delete", "list", "patch"],
+    ),
+    ("opamp-operator.dev/opampagents/status", "", &["patch"]),
+    ("secrets", "agent-tokens", READ),
+];
+
 /// Where the chart was applied.
 struct Place {
     cluster: &'static Cluster,
@@ -59,23 +80,35 @@ struct Place {
     admin: Api,
     own: String,
     watched: String,
+    home: String,
     other: String,
 }
 
 impl Place {
-    /// `helm template … | kubectl apply -f -`, definitions included.
-    async fn new() -> Result<Self> {
+    /// `helm template … | kubectl apply -f -`, definitions included; `accounts`
+    /// says whether agents may be ServiceAccounts.
+    async fn new(accounts: bool) -> Result<Self> {
         let cluster = shared().await?;
         cluster.install_definitions().await?;
         let admin = cluster.api().await?;
         let own = format!("e2e-permissions-{}", random_suffix()?);
         let (watched, other) = (format!("{own}-watched"), format!("{own}-other"));
-        for namespace in [&own, &watched, &other] {
+        let home = format!("{own}-home");
+        for namespace in [&own, &watched, &home, &other] {
             admin.make_namespace(namespace).await?;
         }
         let chart = repository().join("charts/opamp-operator");
         let chart = chart.to_str().context("a path in UTF-8")?;
         let value = format!("watchNamespaces={{{watched}}}");
+        let authenticators = if accounts {
+            json!([
+                {"name": "cluster", "serviceAccount": {}},
+                {"name": "tokens", "agentToken": {"secretName": "agent-tokens", "namespace": home}},
+            ])
+        } else {
+            json!([{"name": "tokens", "agentToken": {"secretName": "agent-tokens"}}])
+        };
+        let authenticators = format!("authenticators={authenticators}");
         let arguments = [
             "template",
             RELEASE,
@@ -84,6 +117,8 @@ impl Place {
             &own,
             "--set",
             &value,
+            "--set-json",
+            &authenticators,
         ];
         let objects = cluster.helm()?.run(&arguments).await?;
         let kubectl = cluster.kubectl()?;
@@ -96,6 +131,7 @@ impl Place {
             admin: admin.within(&own),
             own,
             watched,
+            home,
             other,
         })
     }
@@ -112,27 +148,41 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_account_may_do_exactly_what_is_listed() -> Result<()> {
-    let place = Place::new().await?;
-    let metadata = json!({"name": "nobody", "namespace": place.own});
-    let nobody = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
-    place.admin.apply(&nobody).await?;
-    let (operator, nobody) = (place.of(RELEASE).await?, place.of("nobody").await?);
-    for (namespace, rows) in [
-        (&place.own, OWN),
-        (&place.watched, WATCHED),
-        (&place.other, &[][..]),
-    ] {
-        // Every ServiceAccount may ask who it is and what there is.
-        let everybody = rules(&nobody, namespace).await?;
-        let may: BTreeSet<String> = rules(&operator, namespace).await?;
-        let may: BTreeSet<String> = may.difference(&everybody).cloned().collect();
-        let listed: BTreeSet<String> = rows.iter().flat_map(lines).collect();
-        ensure!(
-            may == listed,
-            "in {namespace}\n  not listed: {:?}\n  not allowed: {:?}",
-            may.difference(&listed).collect::<Vec<_>>(),
-            listed.difference(&may).collect::<Vec<_>>()
-        );
+    for accounts in [false, true] {
+        let place = Place::new(accounts).await?;
+        let metadata = json!({"name": "nobody", "namespace": place.own});
+        let nobody = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+        place.admin.apply(&nobody).await?;
+        let (operator, nobody) = (place.of(RELEASE).await?, place.of("nobody").await?);
+        let with = |rows: &[&[Row]]| rows.concat();
+        let expected = if accounts {
+            [
+                (&place.own, with(&[OWN, REVIEWS])),
+                (&place.watched, with(&[WATCHED, SUBJECTS, REVIEWS])),
+                (&place.home, with(&[HOME, SUBJECTS, REVIEWS])),
+                (&place.other, with(&[REVIEWS])),
+            ]
+        } else {
+            [
+                (&place.own, with(&[OWN])),
+                (&place.watched, with(&[WATCHED])),
+                (&place.home, Vec::new()),
+                (&place.other, Vec::new()),
+            ]
+        };
+        for (namespace, rows) in expected {
+            // Every ServiceAccount may ask who it is and what there is.
+            let everybody = rules(&nobody, namespace).await?;
+            let may: BTreeSet<String> = rules(&operator, namespace).await?;
+            let may: BTreeSet<String> = may.difference(&everybody).cloned().collect();
+            let listed: BTreeSet<String> = rows.iter().flat_map(lines).collect();
+            ensure!(
+                may == listed,
+                "in {namespace}\n  not listed: {:?}\n  not allowed: {:?}",
+                may.difference(&listed).collect::<Vec<_>>(),
+                listed.difference(&may).collect::<Vec<_>>()
+            );
+        }
     }
     Ok(())
 }
@@ -185,7 +235,7 @@ fn texts(list: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
-    let place = Place::new().await?;
+    let place = Place::new(false).await?;
     let operator = place.of(RELEASE).await?;
     let (own, watched, other) = (&place.own[..], &place.watched[..], &place.other[..]);
     let profiles = "opamp-operator.dev/opampconnectionprofiles";
@@ -230,6 +280,8 @@ async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
         (own, "impersonate", "serviceaccounts", false),
         (own, "create", "serviceaccounts/x/token", false),
         (own, "get", "pods", false),
+        (own, "list", "serviceaccounts", false),
+        (own, "impersonate", "users", false),
         // Elsewhere, and everywhere at once, it may nothing.
         (other, "get", "secrets", false),
         (other, "list", profiles, false),
@@ -237,6 +289,12 @@ async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
         ("", "list", profiles, false),
         ("", "get", "namespaces", false),
         ("", "create", "authentication.k8s.io/tokenreviews", false),
+        (
+            "",
+            "create",
+            "authorization.k8s.io/subjectaccessreviews",
+            false,
+        ),
     ];
     for (namespace, verb, resource, allowed) in table {
         let answer = may(&operator, namespace, verb, resource).await?;
