@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::manifests::{API_VERSION, SERVING_TLS, write_atomically};
+use crate::manifests::{API_VERSION, SERVING_TLS, read_yaml, write_atomically};
 use crate::process::{LogMark, Process};
 
 /// How long the operator may take from its start to its open port.
@@ -184,6 +184,16 @@ impl Operator {
         );
         (self.process, self.address) = started.await?;
         Ok(())
+    }
+
+    /// Changes the file with its configuration while it runs, in one step.
+    ///
+    /// # Errors
+    /// When it cannot be read or written.
+    pub fn reconfigure(&self, change: impl FnOnce(&mut Value)) -> Result<()> {
+        let mut configuration = read_yaml(&self.config).context("no configuration")?;
+        change(&mut configuration);
+        write_atomically(&self.config, &serde_saphyr::to_string(&configuration)?)
     }
 
     /// Waits for a line in its log.

@@ -236,6 +236,7 @@ impl Scene {
         supervisor::Options {
             endpoint: self.tap.url("wss"),
             token: self.bootstrap_token.clone(),
+            token_from_file: false,
             accepts_settings: true,
             attributes: vec![("e2e.agent".to_owned(), name.to_owned())],
         }

@@ -142,6 +142,7 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
     let options = Options {
         endpoint: tap.url("wss"),
         token: "bootstrap".into(),
+        token_from_file: false,
         accepts_settings: true,
         attributes: vec![("e2e.agent".into(), "one".into())],
     };

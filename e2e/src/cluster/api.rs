@@ -155,16 +155,36 @@ impl Api {
         good(&path, self.ask(Method::DELETE, &path, None).await?).map(drop)
     }
 
-    /// A bearer token of a ServiceAccount, by TokenRequest.
+    /// Deletes a Pod at once: no kubelet would end it.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn delete_pod(&self, name: &str) -> Result<()> {
+        let path = self.path("Pod", name)?;
+        let options = json!({"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0});
+        let body = Some(("application/json", &options));
+        good(&path, self.ask(Method::DELETE, &path, body).await?).map(drop)
+    }
+
+    /// A bearer token of a ServiceAccount for the API server itself.
     ///
     /// # Errors
     /// When the API server does not answer or refuses.
     pub async fn token(&self, service_account: &str) -> Result<String> {
+        let spec = json!({"expirationSeconds": 3600});
+        self.token_with(service_account, &spec).await
+    }
+
+    /// A bearer token of a ServiceAccount, by a TokenRequest.
+    ///
+    /// # Errors
+    /// When the API server does not answer or refuses.
+    pub async fn token_with(&self, service_account: &str, spec: &Value) -> Result<String> {
         let path = self.path("ServiceAccount", &format!("{service_account}/token"))?;
         let request = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "spec": {"expirationSeconds": 3600},
+            "spec": spec,
         });
         let body = Some(("application/json", &request));
         let answer = good(&path, self.ask(Method::POST, &path, body).await?)?;
@@ -201,12 +221,19 @@ impl Api {
                 let all = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
                 return Ok(format!("{all}/{name}"));
             }
+            "Node" => return Ok(format!("/api/v1/nodes/{name}")),
+            "ClusterRoleBinding" => {
+                let all = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
+                return Ok(format!("{all}/{name}"));
+            }
             "ConfigMap" => ("api/v1", "configmaps"),
+            "Pod" => ("api/v1", "pods"),
             "Secret" => ("api/v1", "secrets"),
             "ServiceAccount" => ("api/v1", "serviceaccounts"),
             "ControllerRevision" => ("apis/apps/v1", "controllerrevisions"),
             "Event" => ("apis/events.k8s.io/v1", "events"),
             "Role" => ("apis/rbac.authorization.k8s.io/v1", "roles"),
+            "RoleBinding" => ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
             "Certificate" => ("apis/cert-manager.io/v1", "certificates"),
             "Issuer" => ("apis/cert-manager.io/v1", "issuers"),
             "OpAMPAgent" => ("apis/opamp-operator.dev/v1alpha1", "opampagents"),

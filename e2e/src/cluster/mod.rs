@@ -91,6 +91,12 @@ impl Cluster {
         self.folder.join("logs")
     }
 
+    /// The keys of its programs.
+    #[must_use]
+    pub fn pki(&self) -> PathBuf {
+        self.folder.join("pki")
+    }
+
     /// A client of somebody who may do everything.
     ///
     /// # Errors

@@ -24,6 +24,15 @@ use crate::scene::{PROFILE, Scene, Setup};
 /// The name of the release, and with it of the ServiceAccount and its Roles.
 pub const RELEASE: &str = "opamp-operator";
 
+/// Kinds of object that the operator writes, or could write a secret into.
+const WRITTEN: [&str; 5] = [
+    "OpAMPConnectionProfile",
+    "OpAMPAgent",
+    "Event",
+    "ControllerRevision",
+    "ConfigMap",
+];
+
 /// Everything a test of the control-plane tier has.
 pub struct ClusterWorld {
     scene: Scene,
@@ -69,6 +78,8 @@ impl ClusterWorld {
     pub async fn watching(name: &str, setup: Setup, more: &[&str]) -> Result<Self> {
         let cluster = shared().await?;
         cluster.install_definitions().await?;
+        // The chart makes permissions of what the operator is configured with.
+        let authenticators = setup.authenticators.clone();
         let mut scene = Scene::new(name, setup, Set::ControlPlane).await?;
         let admin = cluster.api().await?;
         let own = format!("e2e-{name}-{}", random_suffix()?);
@@ -82,7 +93,7 @@ impl ClusterWorld {
         for object in basics(&scene.pki, scene.bootstrap_token()) {
             api.apply(&object).await?;
         }
-        let objects = chart(cluster, &own, &namespaces).await?;
+        let objects = chart(cluster, &own, &namespaces, authenticators.as_ref()).await?;
         kubectl.run_with(&["apply", "-f", "-"], &objects).await?;
         scene.set_epilogue(epilogue(&kubectl, &namespaces));
         Ok(Self {
@@ -146,6 +157,12 @@ impl ClusterWorld {
         self.run_operator(backend).await
     }
 
+    /// The folder of the control plane's own keys.
+    #[must_use]
+    pub fn control_plane_keys(&self) -> PathBuf {
+        self.cluster.pki()
+    }
+
     /// A kubeconfig with a token of the chart's ServiceAccount.
     ///
     /// # Errors
@@ -192,7 +209,7 @@ impl ClusterWorld {
         let written = async || {
             let mut texts = Vec::new();
             for namespace in &namespaces {
-                for kind in ["OpAMPConnectionProfile", "Event", "ControllerRevision"] {
+                for kind in WRITTEN {
                     let all = api.within(namespace).list(kind).await?;
                     texts.push((format!("{kind}s in {namespace}"), all.to_string()));
                 }
@@ -205,12 +222,20 @@ impl ClusterWorld {
 
 /// What the chart makes of its values, without the definitions: the cluster has
 /// them, and every test that runs shares them.
-async fn chart(cluster: &Cluster, own: &str, namespaces: &[String]) -> Result<String> {
+async fn chart(
+    cluster: &Cluster,
+    own: &str,
+    namespaces: &[String],
+    authenticators: Option<&Value>,
+) -> Result<String> {
     let folder = repository().join("charts/opamp-operator");
     let folder = folder.to_str().context("a path in UTF-8")?;
     let watched = format!("watchNamespaces={{{}}}", namespaces.join(","));
     let template = ["template", RELEASE, folder, "--namespace", own];
+    let authenticators = authenticators.map_or_else(|| "[]".to_owned(), Value::to_string);
+    let authenticators = format!("authenticators={authenticators}");
     let values = ["--set", "crds.enabled=false", "--set", &watched];
+    let values = [&values[..], &["--set-json", &authenticators]].concat();
     cluster
         .helm()?
         .run(&[&template[..], &values].concat())

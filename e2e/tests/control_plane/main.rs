@@ -4,17 +4,21 @@
 //! Everything is judged from outside: the wire (the tap), what the API says and
 //! the processes' logs.
 
+mod accounts;
 mod authority;
 mod broken;
 mod certificates;
 mod chart;
 mod debounce;
 mod definitions;
+mod identity;
 mod isolation;
 mod keeper;
 mod kinds_of_write;
 mod permissions;
+mod probe;
 mod renewal;
 mod restart;
+mod revocation;
 mod settings;
 mod steps;
