@@ -345,3 +345,34 @@ async fn a_profile_that_is_paused_is_paused_at_once() {
     bench.pass(Duration::from_millis(10)).await;
     assert!(bench.target("p").unwrap().paused);
 }
+
+#[tokio::test(start_paused = true)]
+async fn law9_an_account_that_is_made_wakes_no_session() {
+    let mut bench = Bench::new(None);
+    bench.list().await;
+    bench.seconds(1).await;
+    let judgements = bench.hub.judgement.subscribe();
+    let table = [
+        (Some("a=1"), true),
+        (Some("a=1 b=2"), false),
+        // Made anew under its name; then deleted.
+        (Some("a=3 b=2"), true),
+        (Some("a=3"), true),
+        (None, false),
+        (Some("a=3"), true),
+    ];
+    for (known, judged) in table {
+        let before = *judgements.borrow();
+        let known = known.map(|known| {
+            let pairs = known.split(' ').filter_map(|pair| pair.split_once('='));
+            pairs
+                .map(|(name, uid)| (name.to_owned(), uid.to_owned()))
+                .collect()
+        });
+        bench
+            .observe(Observation::ServiceAccounts("a".into(), known.clone()))
+            .await;
+        bench.seconds(1).await;
+        assert_eq!(*judgements.borrow() != before, judged, "{known:?}");
+    }
+}

@@ -7,7 +7,7 @@ mod log;
 use std::{fs, path::PathBuf, time::Duration};
 
 use opamp_operator::{
-    app::Reload,
+    app::{Reload, Source, run},
     config::{Authentication, Config},
     telemetry::{LogFormat, subscriber},
 };
@@ -34,7 +34,7 @@ struct Bench {
     file: PathBuf,
     reload: Reload,
     log: Log,
-    _folder: TempDir,
+    folder: TempDir,
     _logging: DefaultGuard,
 }
 
@@ -51,7 +51,7 @@ impl Bench {
             reload: Reload::new(file.clone(), config, in_force, cluster),
             file,
             log,
-            _folder: folder,
+            folder,
             _logging: logging.set_default(),
         }
     }
@@ -157,6 +157,17 @@ async fn what_needs_a_restart_is_named_and_no_half_of_it_takes_effect() {
 #[tokio::test(start_paused = true)]
 async fn without_a_cluster_nobody_could_judge_service_accounts() {
     let mut bench = Bench::new(false);
+    let folder = bench.folder.path().to_owned();
+    let config = Config::parse(&format!("{FIRST}{ACCOUNTS}")).unwrap();
+    let source = Source::Directory {
+        manifests: folder.join("manifests"),
+        state: folder.join("state"),
+    };
+    let error = run(config, bench.file.clone(), source).await.unwrap_err();
+    assert!(
+        error.to_string().contains("authenticator `cluster`"),
+        "{error}"
+    );
     bench.write(&format!("{FIRST}{ACCOUNTS}"));
     let said = bench.nothing().await;
     assert_eq!(said.matches("needs a cluster").count(), 1, "{said}");

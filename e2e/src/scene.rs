@@ -237,6 +237,7 @@ impl Scene {
             release: Release::V0_158,
             endpoint: self.tap.url("wss"),
             token: self.bootstrap_token.clone(),
+            token_from_file: false,
             accepts_settings: true,
             attributes: vec![("e2e.agent".to_owned(), name.to_owned())],
         }

@@ -36,6 +36,9 @@ impl Release {
     }
 }
 
+/// The file with the token, where there is one.
+const TOKEN: &str = "token";
+
 /// What a supervisor is started with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -45,6 +48,8 @@ pub struct Options {
     pub endpoint: String,
     /// The bearer token of its `server` section.
     pub token: String,
+    /// Takes the token from a file, as a Pod does: it outlives offers.
+    pub token_from_file: bool,
     /// Whether it takes connection settings.
     pub accepts_settings: bool,
     /// Non-identifying attributes of its description.
@@ -86,6 +91,9 @@ impl Supervisor {
         write_atomically(&folder.join("supervisor.yaml"), &config)?;
         let binary = parts.path(options.release.part())?.to_owned();
         let log = logs.join(format!("{name}.log"));
+        if options.token_from_file {
+            write_atomically(&folder.join(TOKEN), &options.token)?;
+        }
         let process = spawn(name, &binary, folder, &log)?;
         let mut supervisor = Self {
             name: name.to_owned(),
@@ -121,6 +129,14 @@ impl Supervisor {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Renews the file with its token, as the kubelet does.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn renew_token(&self, token: &str) -> Result<()> {
+        write_atomically(&self.folder.join(TOKEN), token)
     }
 
     /// Kills it and its collector, without warning.
@@ -176,6 +192,9 @@ fn spawn(name: &str, binary: &Path, folder: &Path, log: &Path) -> Result<Process
         .arg("--config")
         .arg(folder.join("supervisor.yaml"))
         .current_dir(folder);
+    if folder.join(TOKEN).is_file() {
+        command.arg("--feature-gates=opampsupervisor.Extensions");
+    }
     Process::spawn(name, command, log)
 }
 
@@ -220,12 +239,16 @@ fn supervisor_config(
     let attributes: serde_json::Map<String, Value> = attributes
         .map(|(name, value)| (name, Value::String(value)))
         .collect();
-    json!({
-        "server": {
-            "endpoint": options.endpoint,
-            "headers": {"Authorization": format!("Bearer {}", options.token)},
-            "tls": {"ca_file": ca_file},
-        },
+    let mut server = json!({"endpoint": options.endpoint, "tls": {"ca_file": ca_file}});
+    let mut extensions = None;
+    if options.token_from_file {
+        server["auth"] = json!("bearertokenauth");
+        extensions = Some(json!({"bearertokenauth": {"filename": folder.join(TOKEN)}}));
+    } else {
+        server["headers"] = json!({"Authorization": format!("Bearer {}", options.token)});
+    }
+    let mut config = json!({
+        "server": server,
         "capabilities": {
             "accepts_opamp_connection_settings": options.accepts_settings,
             "reports_heartbeat": true,
@@ -248,5 +271,9 @@ fn supervisor_config(
             "description": {"non_identifying_attributes": attributes},
         },
         "telemetry": {"logs": {"level": "debug", "output_paths": ["stdout"]}},
-    })
+    });
+    if let Some(extensions) = extensions {
+        config["extensions"] = extensions;
+    }
+    config
 }

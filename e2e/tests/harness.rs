@@ -66,6 +66,7 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
         release: Release::V0_158,
         endpoint: tap.url("wss"),
         token: "bootstrap".into(),
+        token_from_file: false,
         accepts_settings: true,
         attributes: vec![("e2e.agent".into(), "one".into())],
     };

@@ -284,11 +284,22 @@ impl Controller {
             }
             Observation::ServiceAccounts(namespace, known) => {
                 let accounts = Arc::make_mut(&mut self.service_accounts);
-                match known {
-                    Some(known) => drop(accounts.insert(namespace, known)),
-                    None => drop(accounts.remove(&namespace)),
+                let before = match known.clone() {
+                    Some(known) => accounts.insert(namespace, known),
+                    None => accounts.remove(&namespace),
+                };
+                // Who is new, or not known any more, is nobody who is here.
+                let left = |now: BTreeMap<String, String>| {
+                    before.is_none_or(|before| {
+                        let stays = |(name, uid): (&String, &String)| now.get(name) == Some(uid);
+                        !before.iter().all(stays)
+                    })
+                };
+                if known.is_some_and(left) {
+                    self.change_trust();
+                } else {
+                    self.publish_trust();
                 }
-                self.change_trust();
             }
             Observation::PodGone(uid) => self.hub.reviews.pod_gone(&uid),
         }

@@ -50,11 +50,17 @@ async fn world(name: &str) -> Result<(ClusterWorld, Api, Leaf)> {
 async fn a_supervisor_in_a_pod_is_given_what_its_service_account_may_have() -> Result<()> {
     let (mut world, api, leaf) = world("account").await?;
     let mut options = world.supervisor_options("edge-0");
+    options.token_from_file = true;
     options.token = pod(&mut world, &api, EDGE, "edge-0").await?;
     let claimed = ("k8s.pod.name".to_owned(), "edge-0".to_owned());
     options.attributes.push(claimed);
     let uid = world.supervisor_with("edge-0", &options).await?;
-    shows_leaf(&world, &uid, &leaf).await?;
+    let shows = shows_leaf(&world, &uid, &leaf).await?;
+    let bearer = format!("Bearer {}", options.token);
+    ensure!(
+        shows.header("Authorization") == Some(&bearer),
+        "without its token"
+    );
     ready(&world, 1, 1).await?;
     let agent = api.get("OpAMPAgent", &uid).await?.context("no agent")?;
     let identity = &agent["spec"]["identity"];
@@ -62,6 +68,19 @@ async fn a_supervisor_in_a_pod_is_given_what_its_service_account_may_have() -> R
         identity["method"] == "ServiceAccount" && identity["subject"] == EDGE,
         "{agent}"
     );
+
+    // The kubelet renews the file; the next connection shows what it holds.
+    let next = pod(&mut world, &api, EDGE, "edge-0").await?;
+    world.supervisor_mut("edge-0")?.renew_token(&next)?;
+    let renewed = world.client_leaf("fleet-2", KeyKind::EcdsaP256, Window::lasting(60 * DAY))?;
+    api.apply(&offerable_tls(CLIENT_TLS, &renewed)).await?;
+    let shows = shows_leaf(&world, &uid, &renewed).await?;
+    let bearer = format!("Bearer {next}");
+    ensure!(
+        shows.header("Authorization") == Some(&bearer),
+        "with another token"
+    );
+    ready(&world, 2, 1).await?;
     nobody_was_refused(&world)?;
     world.finish().await
 }

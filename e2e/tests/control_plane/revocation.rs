@@ -169,3 +169,35 @@ async fn s12_who_may_not_connect_any_more_is_cut_off_by_the_next_review() -> Res
     .await?;
     world.finish().await
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law8_what_authenticators_held_outlives_the_process() -> Result<()> {
+    let mut world = ClusterWorld::new("held", Setup::default()).await?;
+    let api = world.api.clone();
+    world.start_operator().await?;
+    let first = world.bootstrap_token().to_owned();
+    let mut agent = Probe::enter(&world, &bearing(&first), &[]).await?;
+    agent.gets_nothing().await?;
+    let uid = agent.uid();
+    let next = world.token("next token")?;
+    api.apply(&secret("bootstrap-token", &[("token", &next)]))
+        .await?;
+    eventually_async("it is written what has left", SOON, || async {
+        let held = api.get("ConfigMap", "opamp-operator-held").await;
+        let held = held.ok().flatten().unwrap_or_default();
+        let text = held["data"]["held.json"].as_str().unwrap_or_default();
+        Look::when(text.contains("\"left\""), text)
+    })
+    .await?;
+    world.kill_operator()?;
+    world.start_operator_again().await?;
+
+    // Whoever came by the old token comes back with it, and nobody else does.
+    let knocked = Probe::knock(&world, &bearing(&first), uid, &[]).await?;
+    let mut back = knocked.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
+    back.gets_nothing().await?;
+    let mut stranger = Probe::enter(&world, &bearing(&first), &[]).await?;
+    stranger.is_denied("another identity").await?;
+    Probe::enter(&world, &bearing(&next), &[]).await?;
+    world.finish().await
+}
