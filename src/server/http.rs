@@ -96,7 +96,7 @@ fn link(
     let now = hub.clock.now();
     let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
     let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
-    let agent = shared.lock();
+    let mut agent = shared.lock();
     if let Some(why) = revoked(hub, &agent, presented, &verdict) {
         return Err(Denied::Revoked(why));
     }
@@ -105,9 +105,12 @@ fn link(
     let same = agent.links().iter().find(|l| {
         polls(l.transport)
             && l.presented == *presented
+            && l.verdict.proves_nothing() == verdict.proves_nothing()
             && !(described && l.begins_anew(message.sequence_num))
     });
     if let Some(id) = same.map(|link| link.id) {
+        // The same credentials may prove more than they did.
+        agent.judge_again(id, verdict);
         drop(agent);
         return Ok((shared, id));
     }

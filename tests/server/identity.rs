@@ -210,6 +210,36 @@ async fn law2_strangers_report_and_never_receive() {
     assert!(heard.connection_settings.is_some());
 }
 
+/// The credentials stay, and what they prove changes.
+#[tokio::test]
+async fn law2_a_poller_is_given_what_its_credentials_prove_by_now() {
+    let world = World::start(Limits::default()).await;
+    let strangers = |authenticators| Sources {
+        authenticators,
+        anonymous: Some("default".into()),
+        ..Sources::default()
+    };
+    world.judge(strangers(Vec::new()));
+    let hub = &world.hub;
+    hub.book
+        .publish_candidates(vec![candidate()], Unknown::default());
+    let target = target(hub.clock.now());
+    hub.book.publish_target(&profile(), Some(target));
+    let poll = async |sequence_num| {
+        let message = AgentToServer {
+            sequence_num,
+            ..hello(1)
+        };
+        let (status, body) = world.post(PROTOBUF, &message.encode_to_vec()).await;
+        assert_eq!(status, 200);
+        let heard = opamp_wire::proto::ServerToAgent::decode(&body[..]).unwrap();
+        heard.connection_settings.is_some()
+    };
+    assert!(!poll(0).await, "nobody knows who it is");
+    world.judge(strangers(tokens()));
+    assert!(poll(1).await);
+}
+
 #[tokio::test]
 async fn law2_all_agents_of_a_gateway_are_answered_and_recorded_and_none_is_offered_anything() {
     let world = World::trusting(Limits::default()).await;

@@ -231,7 +231,8 @@ impl Agent {
     /// nothing anew: retiring is not revoking, and nobody is cut off because a
     /// credential ended while it was in use.
     pub fn judge_again(&mut self, id: LinkId, verdict: Verdict) {
-        let Some((rights, _)) = self.admit(&verdict) else {
+        // Who would own the UID from now on is a newcomer, and comes anew.
+        let Some((rights, None)) = self.admit(&verdict) else {
             return;
         };
         if let Some(link) = self.links.iter_mut().find(|link| link.id == id)
