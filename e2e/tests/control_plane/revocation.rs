@@ -197,7 +197,7 @@ async fn law8_what_authenticators_held_outlives_the_process() -> Result<()> {
     let mut back = knocked.map_err(|status| anyhow::anyhow!("refused with {status}"))?;
     back.gets_nothing().await?;
     let mut stranger = Probe::enter(&world, &bearing(&first), &[]).await?;
-    stranger.is_denied("another identity").await?;
+    stranger.is_denied("no new agent").await?;
     Probe::enter(&world, &bearing(&next), &[]).await?;
     world.finish().await
 }
