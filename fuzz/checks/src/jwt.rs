@@ -115,6 +115,19 @@ fn key_set(data: &[u8]) {
         let named = data.windows(x.len()).any(|window| window == x.as_bytes());
         assert!(named, "law 2: proved by a key that is not there");
     }
+    for secret in secrets(data) {
+        let token = hmac(&unsigned(br#"{"alg":"HS256"}"#, CLAIMS.as_bytes()), &secret);
+        let proved = judge(ISSUER_NAME, &rules(), &keys, &token, at(0));
+        assert_eq!(proved, None, "law 2: whoever reads the set can sign");
+    }
+}
+
+/// Symmetric keys in a set.
+fn secrets(data: &[u8]) -> Vec<Vec<u8>> {
+    let set: Value = serde_json::from_slice(data).unwrap_or_default();
+    let keys = set["keys"].as_array().into_iter().flatten();
+    keys.filter_map(|key| URL_SAFE_NO_PAD.decode(key["k"].as_str()?).ok())
+        .collect()
 }
 
 /// A header and claims that are good.
@@ -162,21 +175,28 @@ fn made(data: &[u8]) -> Result<Made<'_>> {
 
 /// Writes a token.
 pub(crate) fn sign(header: &[u8], claims: &[u8], signer: Signer) -> Vec<u8> {
-    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
-    let text = format!("{header}.{claims}");
+    let text = unsigned(header, claims);
     let key = |key: &rcgen::KeyPair| key.sign(text.as_bytes()).expect("a signature");
-    let signature = match signer {
-        Signer::Issuer => key(&WORLD.issuer),
-        Signer::Stranger => key(&WORLD.stranger),
-        Signer::PublicKey => {
-            let secret = WORLD.issuer.der_bytes();
-            let mac = Hmac::<Sha256>::new_from_slice(secret);
-            let mac = mac.expect("any length").chain_update(&text);
-            mac.finalize().into_bytes().to_vec()
-        }
-        Signer::Nobody => Vec::new(),
-    };
+    match signer {
+        Signer::Issuer => signed(&text, &key(&WORLD.issuer)),
+        Signer::Stranger => signed(&text, &key(&WORLD.stranger)),
+        Signer::PublicKey => hmac(&text, WORLD.issuer.der_bytes()),
+        Signer::Nobody => signed(&text, &[]),
+    }
+}
+
+fn unsigned(header: &[u8], claims: &[u8]) -> String {
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+    format!("{header}.{claims}")
+}
+
+fn signed(text: &str, signature: &[u8]) -> Vec<u8> {
     format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature)).into_bytes()
+}
+
+fn hmac(text: &str, secret: &[u8]) -> Vec<u8> {
+    let mac = Hmac::<Sha256>::new_from_slice(secret).expect("any length");
+    signed(text, &mac.chain_update(text).finalize().into_bytes())
 }
 
 impl Made<'_> {

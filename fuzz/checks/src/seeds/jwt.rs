@@ -115,6 +115,7 @@ pub(super) fn seeds() -> Vec<Seed> {
             "keys-symmetric",
             br#"{"keys":[{"kty":"oct","k":"AAAA","alg":"HS256"}]}"#.to_vec(),
         ),
+        ("keys-symmetric-beside-a-good-one", beside_a_good_one()),
         (
             "keys-for-encryption",
             WORLD.key_set.replace("\"sig\"", "\"enc\"").into_bytes(),
@@ -155,6 +156,15 @@ fn made(signer: Signer, header: &[u8], claims: &str) -> Vec<u8> {
     out.extend_from_slice(header);
     out.extend(claims.bytes());
     out
+}
+
+fn beside_a_good_one() -> Vec<u8> {
+    let set = &WORLD.key_set;
+    set.replace(
+        "{\"keys\":[",
+        r#"{"keys":[{"kty":"oct","k":"c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"},"#,
+    )
+    .into_bytes()
 }
 
 fn many_keys() -> Vec<u8> {
