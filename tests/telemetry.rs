@@ -11,7 +11,6 @@
 #[path = "server/world.rs"]
 mod world;
 
-#[expect(dead_code, reason = "these tests need little of it")]
 #[path = "server/offers.rs"]
 mod offers;
 

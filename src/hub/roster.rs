@@ -74,43 +74,27 @@ impl Roster {
         self.agents.lock().entry(uid).or_default().push(agent);
     }
 
+    /// Is there an agent already for which a link with this verdict speaks?
+    #[must_use]
+    pub fn knows(&self, uid: InstanceUid, verdict: &Verdict) -> bool {
+        let agents = self.agents.lock();
+        let known = agents.get(&uid).map(Vec::as_slice).unwrap_or_default();
+        speaks_for(known, verdict).is_some()
+    }
+
     /// The agent for which a link with this verdict speaks under `uid`: in the
     /// home namespace of its primary identity, or the one that was offered
     /// what it shows, or the one where that was offered to others, or else a
     /// new one. None when the roster is full.
     #[must_use]
     pub fn find(&self, uid: InstanceUid, verdict: &Verdict, now: Now) -> Option<SharedAgent> {
-        let retired = verdict.retired.as_ref().map(|(identity, _)| identity);
-        let primary = verdict
-            .primary
-            .as_ref()
-            .or(retired)
-            .map(|identity| identity.namespace.as_str());
         let mut agents = self.agents.lock();
         let total = agents.len();
         let known = agents.get(&uid).map(Vec::as_slice).unwrap_or_default();
-        let at = |namespace: Option<&str>| {
-            known
-                .iter()
-                .find(|agent| Some(agent.lock().namespace()) == namespace)
-        };
-        let offered = || {
-            known
-                .iter()
-                .find(|agent| agent.lock().was_offered(verdict.shown()))
-        };
-        let recognised = verdict
-            .recognised
-            .first()
-            .map(|r| r.profile.namespace.as_str());
-        let stranger = verdict.anonymous.as_deref();
-        let namespace = primary.or(recognised).or(stranger);
-        // The last: beside an agent that has an owner there must be no second
-        // one of its name without.
-        let found = at(primary).or_else(offered).or_else(|| at(namespace));
-        if let Some(agent) = found {
+        if let Some(agent) = speaks_for(known, verdict) {
             return Some(Arc::clone(agent));
         }
+        let (_, namespace) = homes(verdict);
         let namespace = namespace?;
         if total >= self.max_agents {
             let forgotten = make_room(&mut agents, &self.seats);
@@ -223,6 +207,36 @@ impl Roster {
     fn all(&self) -> Vec<SharedAgent> {
         self.agents.lock().values().flatten().cloned().collect()
     }
+}
+
+/// Where whoever this verdict proves is at home, and where it would be if it
+/// were new.
+fn homes(verdict: &Verdict) -> (Option<&str>, Option<&str>) {
+    let retired = verdict.retired.as_ref().map(|(identity, _)| identity);
+    let primary = verdict.primary.as_ref().or(retired);
+    let primary = primary.map(|identity| identity.namespace.as_str());
+    let recognised = verdict.recognised.first();
+    let recognised = recognised.map(|r| r.profile.namespace.as_str());
+    let stranger = verdict.anonymous.as_deref();
+    (primary, primary.or(recognised).or(stranger))
+}
+
+/// Of the agents under one UID, the one that a link with this verdict may mean.
+/// The last that is tried: beside an agent that has an owner there must be no
+/// second one of its name without.
+fn speaks_for<'a>(known: &'a [SharedAgent], verdict: &Verdict) -> Option<&'a SharedAgent> {
+    let (primary, home) = homes(verdict);
+    let at = |namespace: Option<&str>| {
+        known
+            .iter()
+            .find(|agent| Some(agent.lock().namespace()) == namespace)
+    };
+    let offered = || {
+        known
+            .iter()
+            .find(|agent| agent.lock().was_offered(verdict.shown()))
+    };
+    at(primary).or_else(offered).or_else(|| at(home))
 }
 
 /// Forgets some agents that were away longest, of those that nothing was ever

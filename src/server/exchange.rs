@@ -40,6 +40,8 @@ pub(super) enum Denied {
     Contradicts(String),
     /// The roster is full.
     Full,
+    /// Its identity brought in too many new agents.
+    Newcomer,
 }
 
 /// A link of an agent; ends when dropped.
@@ -63,12 +65,13 @@ impl Denied {
                 format!("attribute `{key}` contradicts what the credentials say")
             }
             Self::Full => "the server takes no more agents".into(),
+            Self::Newcomer => "the server takes no more new agents of this identity for now".into(),
         }
     }
 
     /// It may be otherwise later.
     pub(super) const fn is_for_now(&self) -> bool {
-        matches!(self, Self::Full | Self::Quota)
+        matches!(self, Self::Full | Self::Quota | Self::Newcomer)
     }
 }
 

@@ -19,6 +19,7 @@ use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
     exchange::{Denied, attach, bad_request, exchange as answer, new_uid, rename, verdict_for},
+    quota::Account,
     shared::Shared,
     standing::{Standing, revoked},
     subscriptions::Subscriptions,
@@ -30,7 +31,12 @@ const INSTANCE_UID_HEADER: &str = "opamp-instance-uid";
 const COMPRESS_ABOVE: usize = 512;
 
 /// Serves one poll.
-pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Standing) -> Response {
+pub(super) async fn exchange(
+    shared: &Shared,
+    request: Request,
+    standing: &Standing,
+    account: &Account,
+) -> Response {
     let (parts, body) = request.into_parts();
     // Held to the end: the message is as large as it is until then.
     let (message, _leave) = match read(shared, &parts.headers, body).await {
@@ -52,7 +58,10 @@ pub(super) async fn exchange(shared: &Shared, request: Request, standing: &Stand
         return respond(&reply.to_body(), gzips);
     }
     let hub = &shared.hub;
-    match link(hub, uid, standing, &message) {
+    let taken = shared
+        .quotas
+        .takes(account, hub, uid, &standing.verdict.for_uid(uid));
+    match taken.and_then(|()| link(hub, uid, standing, &message)) {
         Ok((agent, id)) => {
             let mut subscriptions = Subscriptions::new(&hub.book, agent.lock().namespace());
             let heard = answer(shared, &agent, id, &mut subscriptions, &message);

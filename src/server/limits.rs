@@ -11,14 +11,33 @@ pub struct Limits {
     /// Open TCP connections on which an agent authenticated, WebSockets
     /// included; those that authenticate beyond it are answered 503.
     pub connections: usize,
-    /// Open TCP connections on which nobody authenticated yet; at most a
-    /// quarter of them from one address. They do not count as `connections`.
+    /// Of these, how many of one identity: all agents that prove themselves by
+    /// the same token, or the same certificate, are one.
+    pub connections_per_identity: usize,
+    /// Accepted TCP connections that wait for `handshakes`, or have said
+    /// nothing yet; each costs a file descriptor and little memory. At most
+    /// three quarters of them from one address. They do not count as
+    /// `connections`.
+    pub waiting: usize,
+    /// Open TCP connections that have begun TLS and on which nobody
+    /// authenticated yet; at most a quarter of them from one address at once.
+    /// They do not count as `connections`.
     pub handshakes: usize,
     /// Agents that are remembered.
     pub agents: usize,
     /// Instance UIDs that are bound to one identity, where its credentials say
     /// nothing of it (`maxAgents` of a token Secret).
     pub agents_per_identity: usize,
+    /// Instance UIDs that one identity may bring in that are not known yet: so
+    /// many at once, and as many again over an hour.
+    pub new_agents_per_identity: u32,
+    /// Messages and requests of one connection: so many at once, and as many
+    /// again over ten seconds.
+    pub messages_per_connection: u32,
+    /// Messages of all agents together: so many at once, and as many again over
+    /// ten seconds. An identity that sends more than a quarter of this leaves
+    /// half of it to the others.
+    pub messages: u32,
     /// Largest message or body, in bytes, after decompression.
     pub message_bytes: usize,
     /// Largest message to an agent, in bytes, before compression: larger
@@ -47,9 +66,20 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 20_000,
+            // A fleet that shares a token is one identity, and may be all
+            // there is: whoever has several gives each its part.
+            connections_per_identity: 20_000,
+            waiting: 8192,
             handshakes: 1024,
             agents: 100_000,
             agents_per_identity: 20_000,
+            // The same fleet on its first day.
+            new_agents_per_identity: 20_000,
+            // An agent says a handful of things when it connects and then one a
+            // second at most: room for a few hundred agents behind a gateway.
+            messages_per_connection: 500,
+            // One a second of every connection, the shortest heartbeat.
+            messages: 200_000,
             // The specification's default is 64 MiB; an agent that reports its
             // configuration and its components stays far below this.
             message_bytes: 1024 * 1024,

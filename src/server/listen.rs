@@ -7,6 +7,7 @@ use axum::{
     body::Body,
     extract::{FromRequestParts as _, Request, State, WebSocketUpgrade},
     http::{Method, StatusCode, header},
+    middleware::from_fn_with_state,
     response::{IntoResponse as _, Response},
     routing::any,
 };
@@ -18,6 +19,7 @@ use rustls::crypto::CryptoProvider;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
+    task::{unconstrained, yield_now},
     time::{sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
@@ -27,11 +29,14 @@ use tower::ServiceExt as _;
 use super::{
     Limits,
     authenticate::{PeerChain, authenticate, unavailable},
+    connection::{Connection, Over},
+    counted::counted,
+    heard::Heard,
     http, open_files,
-    room::{Connection, Over, Room},
+    room::{Arrival, Room},
     seldom::Seldom,
     shared::Shared,
-    tls, ws,
+    socket, tls, ws,
 };
 use crate::hub::Hub;
 
@@ -51,6 +56,10 @@ pub enum ServeError {
     #[error("TLS cannot be set up")]
     Tls(#[source] rustls::Error),
 }
+
+/// The system's backlog is short, and what does not fit is lost for seconds. So
+/// many are accepted before anything else has its turn: about ten milliseconds.
+const ACCEPTED_AT_ONCE: u64 = 1024;
 
 /// A bound server.
 pub struct Server {
@@ -75,13 +84,14 @@ impl Server {
     ) -> Result<Self, ServeError> {
         let config =
             tls::server_config(provider, hub.serving.subscribe()).map_err(ServeError::Tls)?;
-        let listener = TcpListener::bind(address)
+        let listener = socket::listen(address)
             .await
             .map_err(|source| ServeError::Bind { address, source })?;
         open_files::raise(&limits);
         let shared = Arc::new(Shared::new(hub, limits, closing));
         let router = Router::new()
             .route(path, any(opamp))
+            .layer(from_fn_with_state(Arc::clone(&shared), counted))
             .with_state(Arc::clone(&shared));
         Ok(Self {
             listener,
@@ -112,14 +122,18 @@ impl Server {
         let room = Room::new(&self.shared.limits);
         let failures = Seldom::default();
         let closing = &self.shared.closing;
-        loop {
-            let place = closing.run_until_cancelled(room.place()).await;
-            let Some(Some(place)) = place else { break };
-            let accepted = closing.run_until_cancelled(self.listener.accept()).await;
+        for turn in 1_u64.. {
+            if turn.is_multiple_of(ACCEPTED_AT_ONCE) {
+                yield_now().await;
+            }
+            let seat = closing.run_until_cancelled(room.seat()).await;
+            let Some(Some(seat)) = seat else { break };
+            let accept = unconstrained(self.listener.accept());
+            let accepted = closing.run_until_cancelled(accept).await;
             match accepted {
                 None => break,
                 Some(Ok((stream, peer))) => {
-                    let Some(connection) = room.enter(place, peer.ip()) else {
+                    let Some(arrival) = room.arrive(seat, peer.ip()) else {
                         continue;
                     };
                     let (acceptor, shared, router) = (
@@ -128,7 +142,12 @@ impl Server {
                         self.router.clone(),
                     );
                     self.shared.tasks.spawn(async move {
-                        serve(stream, peer, acceptor, &shared, connection, router).await;
+                        if let Some(connection) = place(&shared, arrival, &stream).await {
+                            // Boxed: whoever has no place yet costs no room for it.
+                            let serving =
+                                serve(stream, peer, acceptor, &shared, connection, router);
+                            Box::pin(serving).await;
+                        }
                     });
                 }
                 Some(Err(error)) => {
@@ -147,6 +166,12 @@ impl Server {
     }
 }
 
+/// A connection with a place; none if it got none, or the server ends.
+async fn place(shared: &Shared, arrival: Arrival, stream: &TcpStream) -> Option<Arc<Connection>> {
+    let placing = arrival.place(stream);
+    shared.closing.run_until_cancelled(placing).await?
+}
+
 async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
@@ -158,7 +183,19 @@ async fn serve(
     // An agent's answer is one small message; waiting to fill a packet only
     // delays it. If it cannot be set, all is slower and nothing wrong.
     let _ = stream.set_nodelay(true);
-    let tls = match timeout(shared.limits.handshake(), acceptor.accept(stream)).await {
+    let heard = Heard {
+        stream,
+        connection: Arc::clone(&connection),
+    };
+    let handshake = tokio::select! {
+        biased;
+        handshake = timeout(shared.limits.handshake(), acceptor.accept(heard)) => handshake,
+        over = connection.over() => {
+            tracing::debug!(%peer, ?over, "connection closed during TLS");
+            return;
+        }
+    };
+    let tls = match handshake {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -189,10 +226,12 @@ async fn serve(
     let http = builder.serve_connection_with_upgrades(TokioIo::new(tls), service);
     tokio::pin!(http);
     let result = tokio::select! {
+        // What is here is read before anybody is called slow.
+        biased;
         result = &mut http => result,
         over = connection.over() => {
             tracing::debug!(%peer, ?over, "connection closed");
-            if over == Over::Stranger {
+            if matches!(over, Over::Stranger | Over::Slow) {
                 return;
             }
             http.as_mut().graceful_shutdown();
@@ -244,9 +283,13 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
         Err(refusal) => return *refusal,
     };
     let connection = request.extensions().get::<Arc<Connection>>().cloned();
-    let Some(connection) = connection.filter(|connection| connection.admit()) else {
-        return unavailable(shared.refusal(), "the server takes no more connections");
+    let Some(connection) = connection else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
+    let account = shared.quotas.account(&standing.verdict);
+    if let Err(full) = connection.admit(&shared.quotas, &account) {
+        return unavailable(shared.refusal(), full.text());
+    }
     let content_type = request.headers().get(header::CONTENT_TYPE);
     let protobuf = content_type.is_some_and(|value| {
         let value = value
@@ -266,7 +309,10 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
             )
                 .into_response();
         }
-        return http::exchange(&shared, request, &standing).await;
+        if !shared.quotas.message(&account) {
+            return unavailable(shared.refusal(), "the server is overloaded");
+        }
+        return http::exchange(&shared, request, &standing, &account).await;
     }
     let (mut parts, _) = request.into_parts();
     match WebSocketUpgrade::from_request_parts(&mut parts, &()).await {

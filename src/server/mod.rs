@@ -3,17 +3,23 @@
 
 mod authenticate;
 mod budget;
+mod connection;
+mod counted;
 mod exchange;
 mod gateway;
+mod heard;
 mod http;
 mod limits;
 mod listen;
 mod open_files;
+mod quota;
 mod room;
 mod seldom;
 mod shared;
+mod socket;
 mod standing;
 mod subscriptions;
+mod throttle;
 mod tls;
 mod ws;
 

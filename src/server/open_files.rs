@@ -22,9 +22,13 @@ pub(super) fn raise(limits: &Limits) {
             now.current
         }
     };
-    let needed = [limits.connections, limits.handshakes, OTHERS]
-        .into_iter()
-        .fold(0, usize::saturating_add);
+    let needed = [
+        limits.connections,
+        limits.handshakes,
+        limits.waiting,
+        OTHERS,
+    ];
+    let needed = needed.into_iter().fold(0, usize::saturating_add);
     // None: without a limit.
     if let Some(open_files) = current
         && usize::try_from(open_files).is_ok_and(|open_files| open_files < needed)
@@ -32,7 +36,7 @@ pub(super) fn raise(limits: &Limits) {
         tracing::warn!(
             open_files,
             needed,
-            "fewer open files are allowed than limits.connections and limits.handshakes may need: raise the limit (ulimit -Hn) or lower them"
+            "fewer open files are allowed than limits.connections, limits.handshakes and limits.waiting may need: raise the limit (ulimit -Hn) or lower them"
         );
     }
 }

@@ -1,106 +1,162 @@
 //! Room for connections. Whoever has not authenticated yet counts apart, so
-//! that strangers, however many, never use up the room of agents.
+//! that strangers, however many, never use up the room of agents. They come in
+//! two steps: a seat costs next to nothing, and there are many; a place, where
+//! TLS is spoken, costs memory and work. Whoever is silent never leaves its
+//! seat, and everybody else gets a place in the order of coming, so that a
+//! whole fleet may come back at once and nobody has to be turned away.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore},
-    time::{Instant, sleep_until},
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, sleep_until, timeout},
 };
 
-use super::{Limits, seldom::Seldom};
+use super::{Limits, connection::Connection, seldom::Seldom};
 
-/// Of the places of strangers, the part that one address may have.
-const SHARE_OF_ONE_PEER: usize = 4;
+/// The part of all seats that is left when one address has all it may have.
+/// Behind one address may be every agent there is: load balancers show their
+/// own.
+const SEATS_FOR_OTHERS: usize = 4;
+/// Of the places of strangers, the part that one address may have at once.
+const PLACES_OF_ONE_ADDRESS: usize = 4;
+/// Of the time for TLS, the part that a stranger may keep others waiting.
+const PATIENCE: u32 = 4;
 
 /// See the module.
 pub(super) struct Room {
     limits: Limits,
-    handshakes: Arc<Semaphore>,
+    seats: Arc<Semaphore>,
+    places: Arc<Semaphore>,
     connections: Arc<Semaphore>,
-    /// Strangers of each address.
-    peers: Mutex<HashMap<IpAddr, usize>>,
-    crowded: Seldom,
+    addresses: Mutex<HashMap<IpAddr, Address>>,
+    seated: Seldom,
     greedy: Seldom,
+    crowded: Seldom,
+    late: Seldom,
     full: Seldom,
+    flooded: Seldom,
+}
+
+/// The strangers of one address.
+struct Address {
+    strangers: usize,
+    places: Arc<Semaphore>,
+}
+
+fn permits(count: usize) -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)))
 }
 
 impl Room {
     pub(super) fn new(limits: &Limits) -> Arc<Self> {
-        let places = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         Arc::new(Self {
-            handshakes: places(limits.handshakes.max(1)),
-            connections: places(limits.connections),
+            seats: permits(limits.waiting.max(1)),
+            places: permits(limits.handshakes.max(1)),
+            connections: permits(limits.connections),
+            addresses: Mutex::default(),
             limits: limits.clone(),
-            peers: Mutex::default(),
-            crowded: Seldom::default(),
+            seated: Seldom::default(),
             greedy: Seldom::default(),
+            crowded: Seldom::default(),
+            late: Seldom::default(),
             full: Seldom::default(),
+            flooded: Seldom::default(),
         })
     }
 
-    /// A place for the next stranger. Until there is one, connections wait in
-    /// the system's backlog: an agent that waits does better than one that is
-    /// turned away and backs off.
-    pub(super) async fn place(&self) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(&self.handshakes).try_acquire_owned() {
-            return Some(place);
-        }
-        self.crowded.note(|left_out| {
-            tracing::warn!(
-                limit = self.limits.handshakes,
-                left_out,
-                "limits.handshakes is reached: new connections wait until others have authenticated or ended"
-            );
-        });
-        Arc::clone(&self.handshakes).acquire_owned().await.ok()
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
     }
 
-    /// Lets a connection in; none if its address has its share already.
-    pub(super) fn enter(
+    /// How long a stranger may keep us waiting while others wait for it.
+    pub(super) fn patience(&self) -> Duration {
+        self.limits.handshake() / PATIENCE
+    }
+
+    /// A seat for the next stranger. Until there is one, connections wait in
+    /// the system's backlog.
+    pub(super) async fn seat(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(seat) = Arc::clone(&self.seats).try_acquire_owned() {
+            return Some(seat);
+        }
+        self.seated.note(|left_out| {
+            tracing::warn!(
+                limit = self.limits.waiting,
+                left_out,
+                "limits.waiting is reached: new connections are accepted when others have begun TLS or ended"
+            );
+        });
+        Arc::clone(&self.seats).acquire_owned().await.ok()
+    }
+
+    /// Seats a connection; none if its address has its share already.
+    pub(super) fn arrive(
         self: &Arc<Self>,
-        place: OwnedSemaphorePermit,
+        seat: OwnedSemaphorePermit,
         peer: IpAddr,
-    ) -> Option<Arc<Connection>> {
-        let address = network(peer);
-        let share = (self.limits.handshakes / SHARE_OF_ONE_PEER).max(1);
-        let mut peers = self.peers.lock();
-        let count = peers.entry(address).or_default();
-        if *count >= share {
-            drop(peers);
+    ) -> Option<Arrival> {
+        let of = network(peer);
+        let share = self.limits.waiting - self.limits.waiting / SEATS_FOR_OTHERS;
+        let mut addresses = self.addresses.lock();
+        let address = addresses.entry(of).or_insert_with(|| Address {
+            strangers: 0,
+            places: permits((self.limits.handshakes / PLACES_OF_ONE_ADDRESS).max(1)),
+        });
+        if address.strangers >= share.max(1) {
+            drop(addresses);
             self.greedy.note(|left_out| {
                 tracing::warn!(
                     %peer,
                     share,
                     left_out,
-                    "a quarter of limits.handshakes comes from one address: its further connections are closed"
+                    "three quarters of limits.waiting come from one address: its further connections are closed"
                 );
             });
             return None;
         }
-        *count += 1;
-        drop(peers);
-        let stranger = Stranger {
-            room: Arc::clone(self),
-            address,
-            _place: place,
-        };
-        let now = Instant::now();
-        Some(Arc::new(Connection {
-            room: Arc::clone(self),
-            accepted: now,
-            state: Mutex::new(State {
-                place: Place::Stranger { _of: stranger },
-                requests: 0,
-                quiet_since: now,
-            }),
-            leaving: Notify::new(),
-        }))
+        address.strangers += 1;
+        let share = Arc::clone(&address.places);
+        drop(addresses);
+        let room = Arc::clone(self);
+        Some(Arrival {
+            seat,
+            presence: Presence { room, of },
+            share,
+        })
+    }
+
+    /// Room for one more agent.
+    pub(super) fn connection(&self) -> Option<OwnedSemaphorePermit> {
+        let place = Arc::clone(&self.connections).try_acquire_owned().ok();
+        if place.is_none() {
+            self.full.note(|left_out| {
+                tracing::warn!(
+                    limit = self.limits.connections,
+                    left_out,
+                    "limits.connections is reached: further agents are answered 503"
+                );
+            });
+        }
+        place
+    }
+
+    /// A connection carries more messages than it may.
+    pub(super) fn note_flooded(&self, limit: u32) {
+        self.flooded.note(|left_out| {
+            tracing::warn!(
+                limit,
+                left_out,
+                "limits.messagesPerConnection is reached: further messages of this connection are refused"
+            );
+        });
     }
 }
 
@@ -114,140 +170,108 @@ fn network(peer: IpAddr) -> IpAddr {
     }
 }
 
-/// A place among the handshakes.
-struct Stranger {
+/// Counts among the strangers of its address until it is dropped.
+struct Presence {
     room: Arc<Room>,
-    address: IpAddr,
+    of: IpAddr,
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let mut addresses = self.room.addresses.lock();
+        if let Entry::Occupied(mut entry) = addresses.entry(self.of) {
+            entry.get_mut().strangers -= 1;
+            if entry.get().strangers == 0 {
+                entry.remove();
+            }
+        }
+    }
+}
+
+/// A stranger on a seat.
+pub(super) struct Arrival {
+    seat: OwnedSemaphorePermit,
+    presence: Presence,
+    /// The places that its address may have.
+    share: Arc<Semaphore>,
+}
+
+impl Arrival {
+    /// Waits until the peer says something, then for a place; none if either
+    /// takes too long.
+    pub(super) async fn place(self, stream: &TcpStream) -> Option<Arc<Connection>> {
+        let mut byte = [0];
+        tokio::select! {
+            biased;
+            heard = stream.peek(&mut byte) => drop(heard.ok()?),
+            () = self.silent_too_long() => return None,
+        }
+        let room = Arc::clone(&self.presence.room);
+        if self.share.available_permits() == 0 || room.places.available_permits() == 0 {
+            room.crowded.note(|left_out| {
+                tracing::warn!(
+                    limit = room.limits.handshakes,
+                    left_out,
+                    "limits.handshakes is reached, or a quarter of it by one address: connections wait for TLS"
+                );
+            });
+        }
+        let turn = async {
+            let of_address = Arc::clone(&self.share).acquire_owned().await.ok()?;
+            let place = Arc::clone(&room.places).acquire_owned().await.ok()?;
+            Some((of_address, place))
+        };
+        let Ok(turn) = timeout(room.limits.first_message(), turn).await else {
+            room.late.note(|left_out| {
+                tracing::warn!(
+                    left_out,
+                    "a connection waited for TLS for limits.firstMessageSeconds and is closed"
+                );
+            });
+            return None;
+        };
+        let (of_address, place) = turn?;
+        let Self {
+            seat,
+            presence,
+            share,
+        } = self;
+        drop(seat);
+        let stranger = Stranger {
+            presence,
+            share,
+            _of_address: of_address,
+            _place: place,
+        };
+        Some(Connection::new(room, stranger))
+    }
+
+    async fn silent_too_long(&self) {
+        let (room, began) = (&self.presence.room, Instant::now());
+        let end = began + room.limits.handshake();
+        let mut look = began + room.patience();
+        loop {
+            sleep_until(look).await;
+            if look >= end || room.seats.available_permits() == 0 {
+                return;
+            }
+            look = end.min(look + room.patience() / 4);
+        }
+    }
+}
+
+/// A stranger on a place.
+pub(super) struct Stranger {
+    presence: Presence,
+    share: Arc<Semaphore>,
+    _of_address: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
 
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let mut peers = self.room.peers.lock();
-        if let Some(count) = peers.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                peers.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// One TCP connection; its place is free again when the last who knows of it
-/// is gone: the task that serves requests, or the WebSocket after it.
-pub(super) struct Connection {
-    room: Arc<Room>,
-    accepted: Instant,
-    state: Mutex<State>,
-    leaving: Notify,
-}
-
-struct State {
-    place: Place,
-    /// Under way.
-    requests: usize,
-    quiet_since: Instant,
-}
-
-enum Place {
-    Stranger {
-        _of: Stranger,
-    },
-    /// Held until the connection ends.
-    Agent {
-        _place: OwnedSemaphorePermit,
-    },
-}
-
-/// Why a connection should end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Over {
-    /// Nobody authenticated in time.
-    Stranger,
-    /// No request for long.
-    Idle,
-    /// Whoever it was has been answered, and not admitted.
-    Refused,
-}
-
-impl Connection {
-    /// Somebody authenticated on it: from now on it counts as an agent's.
-    /// False if there is no room for another agent.
-    pub(super) fn admit(&self) -> bool {
-        let mut state = self.state.lock();
-        if matches!(state.place, Place::Agent { .. }) {
-            return true;
-        }
-        let place = Arc::clone(&self.room.connections).try_acquire_owned();
-        let Ok(place) = place else {
-            drop(state);
-            self.room.full.note(|left_out| {
-                tracing::warn!(
-                    limit = self.room.limits.connections,
-                    left_out,
-                    "limits.connections is reached: further agents are answered 503"
-                );
-            });
-            return false;
-        };
-        state.place = Place::Agent { _place: place };
-        true
-    }
-
-    /// A request begins; it ends with the guard.
-    pub(super) fn request(self: &Arc<Self>) -> Request {
-        self.state.lock().requests += 1;
-        Request(Arc::clone(self))
-    }
-
-    /// Waits until the connection should end.
-    pub(super) async fn over(&self) -> Over {
-        tokio::select! {
-            () = self.leaving.notified() => Over::Refused,
-            over = self.overdue() => over,
-        }
-    }
-
-    /// One deadline from accept to the first request that authenticates,
-    /// whatever a stranger does until then; later the silence between requests.
-    async fn overdue(&self) -> Over {
-        let limits = &self.room.limits;
-        loop {
-            let (over, at) = {
-                let state = self.state.lock();
-                match state.place {
-                    Place::Stranger { .. } => (Over::Stranger, self.authenticated_by()),
-                    // Its own parts are bounded.
-                    Place::Agent { .. } if state.requests > 0 => {
-                        (Over::Idle, Instant::now() + limits.idle())
-                    }
-                    Place::Agent { .. } => (Over::Idle, state.quiet_since + limits.idle()),
-                }
-            };
-            if at <= Instant::now() {
-                return over;
-            }
-            sleep_until(at).await;
-        }
-    }
-
-    fn authenticated_by(&self) -> Instant {
-        let limits = &self.room.limits;
-        self.accepted + limits.handshake() + limits.first_message()
-    }
-}
-
-/// A request under way.
-pub(super) struct Request(Arc<Connection>);
-
-impl Drop for Request {
-    fn drop(&mut self) {
-        let mut state = self.0.state.lock();
-        state.requests -= 1;
-        state.quiet_since = Instant::now();
-        // A stranger that was refused would hold its place for nothing.
-        if matches!(state.place, Place::Stranger { .. }) {
-            self.0.leaving.notify_one();
-        }
+impl Stranger {
+    /// Does anybody wait for its place?
+    pub(super) fn pressed(&self) -> bool {
+        let places = [&self.share, &self.presence.room.places];
+        places.iter().any(|places| places.available_permits() == 0)
     }
 }

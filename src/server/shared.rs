@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     Limits,
     budget::{Budget, Leave, SMALL},
+    quota::Quotas,
     seldom::Seldom,
 };
 use crate::hub::Hub;
@@ -16,6 +17,7 @@ pub(super) struct Shared {
     pub(super) hub: Arc<Hub>,
     pub(super) limits: Limits,
     pub(super) budget: Budget,
+    pub(super) quotas: Quotas,
     pub(super) tasks: TaskTracker,
     pub(super) closing: CancellationToken,
     pub(super) too_large: Seldom,
@@ -28,6 +30,7 @@ impl Shared {
         Self {
             hub,
             budget: Budget::new(limits.large_messages, limits.first_message()),
+            quotas: Quotas::new(&limits),
             limits,
             tasks: TaskTracker::new(),
             closing,

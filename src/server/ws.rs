@@ -1,5 +1,7 @@
 //! One WebSocket: one task, one timer, one link.
 
+mod throttled;
+
 use std::{sync::Arc, time::Duration};
 
 use axum::{
@@ -14,9 +16,10 @@ use opamp_wire::{InstanceUid, Reply, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::{
+    connection::Connection,
     exchange::{Attached, Denied, bad_request, exchange, new_uid, refresh, rename, unavailable},
     gateway::Gateway,
-    room::Connection,
+    quota::Account,
     shared::Shared,
     standing::Standing,
     subscriptions::Subscriptions,
@@ -34,6 +37,7 @@ pub(super) fn upgrade(
 ) -> Response {
     let limit = shared.limits.message_bytes;
     let tracked = shared.tasks.token();
+    let account = shared.quotas.account(&standing.verdict);
     upgrade
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
@@ -49,12 +53,14 @@ pub(super) fn upgrade(
                 assigned: None,
                 shared_link: false,
                 timer: None,
+                connection,
+                account,
                 shared,
             };
             let close = session.run().await;
             session.close(close).await;
             // Its place among the connections is held to here.
-            drop((connection, tracked));
+            drop((session, tracked));
         })
 }
 
@@ -80,6 +86,8 @@ struct Session {
     /// Several instances spoke here.
     shared_link: bool,
     timer: Option<Duration>,
+    connection: Arc<Connection>,
+    account: Arc<Account>,
     shared: Arc<Shared>,
 }
 
@@ -193,6 +201,11 @@ impl Session {
 
     /// Takes in what came; some end if the session is over.
     async fn message(&mut self, message: Option<Result<Message, axum::Error>>) -> Option<Close> {
+        if matches!(&message, Some(Ok(message)) if !matches!(message, Message::Close(_)))
+            && let Err(empty) = self.connection.message()
+        {
+            return self.throttled(empty).await;
+        }
         let data = match message {
             Some(Ok(Message::Binary(data))) => data,
             Some(Ok(Message::Text(_))) => {
@@ -208,6 +221,9 @@ impl Session {
             Some(Err(error)) if is_too_large(&error) => return Some(self.too_large().await),
             Some(Err(_)) | None => return Some(None),
         };
+        if !self.shared.quotas.message(&self.account) {
+            return self.overloaded().await;
+        }
         let Some(leave) = self.shared.leave(data.len()).await else {
             self.shared.note_busy();
             let wait = self.shared.refusal();
@@ -289,6 +305,10 @@ impl Session {
         self.attached = None;
         self.assigned = None;
         let hub = &self.shared.hub;
+        let verdict = self.standing.verdict.for_uid(uid);
+        self.shared
+            .quotas
+            .takes(&self.account, hub, uid, &verdict)?;
         let attached = Attached::websocket(hub, uid, &self.standing)?;
         let subscriptions = Subscriptions::new(&hub.book, attached.agent.lock().namespace());
         self.attached = Some((attached, subscriptions));

@@ -1,6 +1,6 @@
 //! Law 10: who may hold a connection, and for how long.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use futures::SinkExt as _;
 use opamp_operator::{hub::Unknown, server::Limits};
@@ -103,20 +103,45 @@ async fn law10_a_connection_without_requests_ends() {
 
 #[tokio::test]
 async fn law10_strangers_do_not_use_up_the_room_of_agents() {
-    let world = World::trusting(Limits {
+    let limits = Limits {
         handshakes: 8,
         connections: 1,
         handshake_seconds: 600,
+        first_message_seconds: 600,
         ..Limits::default()
-    })
-    .await;
+    };
+    let world = Arc::new(World::trusting(limits).await);
     let mut strangers = Vec::new();
     for from in [2, 2, 3, 3, 4, 4] {
         strangers.push(world.tls_from(from).await);
     }
-    // An address has a quarter, so one alone never takes all places.
-    let mut third = world.tcp(2).await;
-    let ended = timeout(SOON, third.read(&mut [0; 16])).await;
+    // An address has a quarter, so one alone never takes all places: its next
+    // connection waits, and nobody for it.
+    let third = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.tls_from(2).await }
+    });
+    let mut agent = world.socket().await;
+    ask(&mut agent, &hello(1)).await;
+    assert!(!third.is_finished());
+    drop(strangers.swap_remove(0));
+    timeout(SOON, third).await.expect("its turn").unwrap();
+}
+
+#[tokio::test]
+async fn law10_one_address_leaves_seats_to_others() {
+    let world = World::trusting(Limits {
+        waiting: 4,
+        handshake_seconds: 600,
+        ..Limits::default()
+    })
+    .await;
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        silent.push(world.tcp(2).await);
+    }
+    let mut fourth = world.tcp(2).await;
+    let ended = timeout(SOON, fourth.read(&mut [0; 16])).await;
     assert!(matches!(ended.expect("closed in time"), Ok(0) | Err(_)));
     let mut agent = world.socket().await;
     ask(&mut agent, &hello(1)).await;
@@ -199,6 +224,7 @@ async fn law10_a_body_that_drips_is_cut_off() {
 async fn law10_a_websocket_that_never_reads_ends() {
     let world = World::trusting(Limits {
         write_seconds: 1,
+        messages_per_connection: u32::MAX,
         ..Limits::default()
     })
     .await;

@@ -37,7 +37,17 @@ pub(crate) fn candidate() -> Candidate {
 
 /// A bearer token, open to everyone.
 pub(crate) fn target(now: Now) -> Target {
-    Offers::new(now).target(1, |_| {})
+    with_bundle(1, now)
+}
+
+/// The same with as large a bundle of CAs.
+pub(crate) fn with_bundle(copies: usize, now: Now) -> Target {
+    let mut offers = Offers::new(now);
+    let bundle = [("ca.crt".to_owned(), offers.ca.repeat(copies).into_bytes())];
+    let bundle = Observed::Present(Arc::new(Object::new("", None, bundle, None)));
+    let name = ObjectRef::config_map("default", "ca");
+    offers.objects.insert(name, bundle);
+    offers.target(1, |_| {})
 }
 
 /// Makes revisions of one profile, whose objects are good.

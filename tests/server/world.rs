@@ -34,8 +34,10 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
-        Error, Message, client::IntoClientRequest as _, handshake::client::Response,
-        protocol::frame::coding::CloseCode,
+        Error, Message,
+        client::IntoClientRequest as _,
+        handshake::client::{Request, Response},
+        protocol::{WebSocketConfig, frame::coding::CloseCode},
     },
 };
 use tokio_util::sync::CancellationToken;
@@ -48,8 +50,8 @@ pub(crate) const OTHER: &str = "another-token-also-long-enough";
 pub(crate) const AGENTS: u8 = 100;
 
 pub(crate) struct World {
-    address: SocketAddr,
-    client: TlsConnector,
+    pub(crate) address: SocketAddr,
+    pub(crate) client: TlsConnector,
     roots: RootCertStore,
     pub(crate) hub: Arc<Hub>,
     pub(crate) closing: CancellationToken,
@@ -61,11 +63,20 @@ pub(crate) type Socket = WebSocketStream<TlsStream<TcpStream>>;
 
 impl World {
     pub(crate) async fn start(limits: Limits) -> Self {
-        Self::at("/v1/opamp", limits).await
+        Self::remembering(AGENTS.into(), limits).await
     }
 
     /// A server whose endpoint has this path.
     pub(crate) async fn at(path: &str, limits: Limits) -> Self {
+        Self::with(AGENTS.into(), path, limits).await
+    }
+
+    /// A server that remembers so many agents, and trusts nobody yet.
+    pub(crate) async fn remembering(agents: usize, limits: Limits) -> Self {
+        Self::with(agents, "/v1/opamp", limits).await
+    }
+
+    async fn with(agents: usize, path: &str, limits: Limits) -> Self {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
@@ -76,7 +87,7 @@ impl World {
         let signer = provider.key_provider.load_private_key(der).unwrap();
         let (questions, asked) = mpsc::channel(16);
         let hub = Arc::new(Hub::new(
-            Roster::new(AGENTS.into(), AGENTS.into()),
+            Roster::new(agents, agents),
             Duration::ZERO,
             Reviews::new(questions, Duration::from_secs(3600)),
         ));
@@ -148,8 +159,23 @@ impl World {
     /// A TCP connection from an address of the loopback network.
     pub(crate) async fn tcp(&self, from: u8) -> TcpStream {
         let socket = TcpSocket::new_v4().unwrap();
-        let from = IpAddr::V4(Ipv4Addr::new(127, 0, 0, from));
-        socket.bind((from, 0).into()).unwrap();
+        self.connect(socket, Ipv4Addr::new(127, 0, 0, from)).await
+    }
+
+    /// A TCP connection whose system keeps little that is not read.
+    pub(crate) async fn narrow_tcp(&self) -> TcpStream {
+        let socket = TcpSocket::new_v4().unwrap();
+        for set in [
+            TcpSocket::set_recv_buffer_size,
+            TcpSocket::set_send_buffer_size,
+        ] {
+            set(&socket, 4096).unwrap();
+        }
+        self.connect(socket, Ipv4Addr::LOCALHOST).await
+    }
+
+    pub(crate) async fn connect(&self, socket: TcpSocket, from: Ipv4Addr) -> TcpStream {
+        socket.bind((IpAddr::V4(from), 0).into()).unwrap();
         timeout(SOON, socket.connect(self.address))
             .await
             .expect("a connection in time")
@@ -187,7 +213,10 @@ impl World {
     }
 
     pub(crate) async fn tls_from(&self, from: u8) -> TlsStream<TcpStream> {
-        let stream = self.tcp(from).await;
+        self.tls_over(self.tcp(from).await).await
+    }
+
+    pub(crate) async fn tls_over(&self, stream: TcpStream) -> TlsStream<TcpStream> {
         let name = ServerName::try_from("localhost").unwrap();
         timeout(SOON, self.client.connect(name, stream))
             .await
@@ -214,7 +243,32 @@ impl World {
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
-        tokio_tungstenite::client_async(request, self.tls().await).await
+        Self::upgrade_with(self.tls().await, request).await
+    }
+
+    pub(crate) async fn upgrade_over(
+        stream: TlsStream<TcpStream>,
+        token: Option<&str>,
+    ) -> Result<Socket, Error> {
+        let mut request = "wss://localhost/v1/opamp".into_client_request().unwrap();
+        if let Some(token) = token {
+            request
+                .headers_mut()
+                .insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let (socket, _) = Self::upgrade_with(stream, request).await?;
+        Ok(socket)
+    }
+
+    async fn upgrade_with(
+        stream: TlsStream<TcpStream>,
+        request: Request,
+    ) -> Result<(Socket, Response), Error> {
+        // As little memory as does: a test may hold thousands.
+        let lean = WebSocketConfig::default()
+            .read_buffer_size(4096)
+            .write_buffer_size(0);
+        tokio_tungstenite::client_async_with_config(request, stream, Some(lean)).await
     }
 
     pub(crate) async fn socket(&self) -> Socket {

@@ -11,6 +11,7 @@ mod double;
 mod edits;
 mod fleet;
 mod identity;
+mod overload;
 mod polling;
 mod restart;
 mod rotation;

@@ -1,0 +1,168 @@
+//! Law 9: what one identity takes leaves something to the others; law 10: and
+//! has limits.
+
+use opamp_operator::server::Limits;
+use opamp_wire::{Message as _, proto::AgentToServer};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
+
+use crate::{
+    throttle::told_to_wait,
+    world::{OTHER, PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello},
+};
+
+fn polls_as(token: &str) -> String {
+    PROTOBUF.replace(TOKEN, token)
+}
+
+#[test]
+fn law10_no_default_throttles_a_fleet_of_one_identity_that_comes_back_whole() {
+    let limits = Limits::default();
+    let fleet = limits.connections;
+    assert!(limits.connections_per_identity >= fleet);
+    let fleet = u32::try_from(fleet).unwrap();
+    assert!(limits.new_agents_per_identity >= fleet);
+    // All of them say five things at once, and half of it is for others.
+    assert!(limits.messages / 2 >= fleet * 5);
+    // One heartbeat a second, the shortest, of an agent whose limit is used up.
+    assert!(limits.messages_per_connection >= 10);
+}
+
+async fn refused(world: &World, token: &str) {
+    match timeout(SOON, world.upgrade(Some(token))).await {
+        Ok(Err(Error::Http(response))) => {
+            assert_eq!(response.status(), 503);
+            let retry: u64 = response.headers()["retry-after"]
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert!((30..60).contains(&retry));
+        }
+        other => panic!("{:?}", other.map(|other| other.map(|_| "upgraded"))),
+    }
+}
+
+#[tokio::test]
+async fn m12_law10_an_identity_has_so_many_connections() {
+    let world = World::trusting(Limits {
+        connections_per_identity: 2,
+        ..Limits::default()
+    })
+    .await;
+    let mut open: Vec<Socket> = Vec::new();
+    for uid in 1..=2 {
+        let mut socket = world.socket().await;
+        ask(&mut socket, &hello(uid)).await;
+        open.push(socket);
+    }
+    refused(&world, TOKEN).await;
+    let answer = world.ask(PROTOBUF, &hello(3).encode_to_vec()).await;
+    assert_eq!(answer.status, 503);
+    assert!((30..60).contains(&answer.retry_after().unwrap()));
+    // Another identity is none the worse.
+    let mut other = world.upgrade(Some(OTHER)).await.unwrap();
+    ask(&mut other, &hello(4)).await;
+    // One that ends makes room.
+    open.swap_remove(0).close(None).await.unwrap();
+    let again = async {
+        loop {
+            if let Ok(socket) = world.upgrade(Some(TOKEN)).await {
+                break socket;
+            }
+        }
+    };
+    let mut again = timeout(SOON, again).await.expect("room in time");
+    ask(&mut again, &hello(3)).await;
+    refused(&world, TOKEN).await;
+}
+
+#[tokio::test]
+async fn m12_law10_an_identity_brings_in_so_many_new_agents() {
+    let world = World::trusting(Limits {
+        new_agents_per_identity: 2,
+        refusal_seconds: 2,
+        ..Limits::default()
+    })
+    .await;
+    assert_eq!(world.post(PROTOBUF, &hello(1).encode_to_vec()).await.0, 200);
+    let mut socket = world.socket().await;
+    ask(&mut socket, &hello(2)).await;
+    // The next new one is one too many, over both transports.
+    let answer = world.ask(PROTOBUF, &hello(3).encode_to_vec()).await;
+    assert_eq!(answer.status, 503);
+    assert!((2..4).contains(&answer.retry_after().unwrap()));
+    let mut third = world.socket().await;
+    let refused = ask(&mut third, &hello(3)).await;
+    assert_eq!(refused.instance_uid, hello(3).instance_uid);
+    told_to_wait(&refused.error_response.unwrap());
+    assert_eq!(close_code(&mut third).await, Some(CloseCode::Again));
+    // Those that are known come and go as they like.
+    for _ in 0..3 {
+        assert_eq!(world.post(PROTOBUF, &hello(1).encode_to_vec()).await.0, 200);
+        let mut again = world.socket().await;
+        assert!(ask(&mut again, &hello(2)).await.error_response.is_none());
+    }
+    // Another identity is none the worse.
+    let other = polls_as(OTHER);
+    assert_eq!(world.post(&other, &hello(4).encode_to_vec()).await.0, 200);
+}
+
+/// Sends until it is refused.
+async fn flood(loud: &mut Socket) -> u32 {
+    for heard in 0..1000 {
+        if let Some(error) = ask(loud, &hello(1)).await.error_response {
+            told_to_wait(&error);
+            return heard;
+        }
+    }
+    panic!("it is never refused");
+}
+
+#[tokio::test]
+async fn m12_law9_an_identity_that_sends_too_much_leaves_others_heard() {
+    let world = World::trusting(Limits {
+        messages: 40,
+        messages_per_connection: u32::MAX,
+        refusal_seconds: 2,
+        ..Limits::default()
+    })
+    .await;
+    let mut quiet = world.upgrade(Some(OTHER)).await.unwrap();
+    ask(&mut quiet, &hello(9)).await;
+    let mut loud = world.socket().await;
+    // Its quarter, and what leaves half to the others.
+    assert!(flood(&mut loud).await >= 19);
+    // Its polls are refused too, and a newcomer is told to come later. A token
+    // comes in every quarter of a second, so it may take another try.
+    let answer = loop {
+        flood(&mut loud).await;
+        let answer = world.ask(PROTOBUF, &hello(1).encode_to_vec()).await;
+        if answer.status != 200 {
+            break answer;
+        }
+    };
+    assert_eq!(answer.status, 503);
+    assert!((2..4).contains(&answer.retry_after().unwrap()));
+    let mut newcomer = loop {
+        let mut newcomer = world.socket().await;
+        flood(&mut loud).await;
+        if let Some(error) = ask(&mut newcomer, &hello(2)).await.error_response {
+            told_to_wait(&error);
+            break newcomer;
+        }
+    };
+    assert_eq!(close_code(&mut newcomer).await, Some(CloseCode::Again));
+    // Whoever sends less than a quarter is heard all the time.
+    for sequence_num in 1..8 {
+        flood(&mut loud).await;
+        let beat = AgentToServer {
+            sequence_num,
+            agent_description: None,
+            ..hello(9)
+        };
+        assert!(ask(&mut quiet, &beat).await.error_response.is_none());
+    }
+    let other = polls_as(OTHER);
+    assert_eq!(world.post(&other, &hello(8).encode_to_vec()).await.0, 200);
+}
