@@ -207,6 +207,7 @@ impl Agent {
             self.binding = Some(identity);
             self.bound_at = Some(now.wall);
         }
+        self.vouch(&link.verdict);
         link.rights = rights;
         if self
             .newest_link()
@@ -244,11 +245,28 @@ impl Agent {
         }
     }
 
+    /// What is vouched for on a link beats what was claimed on those before it,
+    /// of which nobody could tell whether it was true.
+    fn vouch(&mut self, verdict: &Verdict) {
+        if let (Some(known), Some(vouched)) = (&mut self.attributes, &verdict.vouched) {
+            for (key, value) in &vouched.attributes {
+                known.identifying.remove(key);
+                known.non_identifying.insert(key.clone(), value.clone());
+            }
+        }
+    }
+
     /// What a link shows would not be admitted again. It stays: whoever is cut
     /// off then is lost (law 8).
     pub fn cannot_return(&mut self, id: LinkId) -> Option<Transition> {
         let link = self.links.iter_mut().find(|link| link.id == id)?;
         std::mem::replace(&mut link.returns, false).then_some(Transition::CannotReturn)
+    }
+
+    /// May a link with this verdict speak for this agent?
+    #[must_use]
+    pub fn admits(&self, verdict: &Verdict) -> bool {
+        self.admit(verdict).is_some()
     }
 
     /// What a link with this verdict may be given, and whom it binds the UID to.

@@ -288,3 +288,53 @@ fn law8_a_session_keeps_what_it_proved_when_that_would_prove_nothing_anew() {
     assert!(!bench.agent.record().cannot_return);
     assert_eq!(bench.agent.tick(at(300)).until, None::<Duration>);
 }
+
+/// What an agent claimed on a link where nobody vouched for it counts no more
+/// on one where somebody does.
+#[test]
+fn law2_what_is_vouched_for_beats_what_was_claimed_before() {
+    use opamp_operator_api::v1alpha1::AgentSelector;
+    use opamp_operator_core::{
+        catalog::{Candidate, Choice, candidates},
+        identity::Bearer,
+    };
+    let mut bench = bench();
+    let stranger = Verdict {
+        anonymous: Some("a".into()),
+        ..Verdict::default()
+    };
+    let link = bench.connect_as(stranger, nothing(), 0).unwrap();
+    bench.say(link, says(&[("k8s.node.name", "of-others")]), 0);
+    bench.leave(link, 1);
+    let Bearer::Vouched(account) = vouched("agents") else {
+        unreachable!()
+    };
+    let proved = Verdict {
+        primary: Some(account.identity.clone()),
+        vouched: Some(account),
+        ..Verdict::default()
+    };
+    let link = bench.connect_as(proved, nothing(), 2).unwrap();
+    // It says nothing of itself.
+    bench.say(
+        link,
+        AgentToServer {
+            agent_description: None,
+            ..full()
+        },
+        2,
+    );
+    let of_others = Candidate {
+        profile: opamp_operator_api::values::ProfileKey::new("a", "of-others"),
+        priority: 0,
+        admin: false,
+        selector: std::sync::Arc::new(AgentSelector {
+            match_attributes: [("k8s.node.name".to_owned(), "of-others".to_owned())].into(),
+            ..AgentSelector::default()
+        }),
+    };
+    let choice = bench
+        .agent
+        .choose(link, &candidates("a", [of_others].iter()));
+    assert_eq!(choice, Choice::Nobody);
+}
