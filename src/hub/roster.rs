@@ -152,8 +152,10 @@ impl Roster {
         let mut forgotten = Vec::new();
         self.agents.lock().retain(|uid, agents| {
             agents.retain(|agent| {
+                // Whoever holds it is about to attach a link.
+                let held = Arc::strong_count(agent) > 1;
                 let agent = agent.lock();
-                let keep = !agent.links().is_empty() || !over(&agent.record());
+                let keep = held || !agent.links().is_empty() || !over(&agent.record());
                 if !keep {
                     self.seats.remove(agent.binding());
                     forgotten.push((agent.namespace().to_owned(), *uid));
@@ -247,8 +249,11 @@ fn make_room(
     seats: &Seats,
 ) -> Vec<(String, InstanceUid)> {
     let idle = |agent: &SharedAgent| {
+        // Whoever holds it is about to attach a link.
+        let held = Arc::strong_count(agent) > 1;
         let agent = agent.lock();
-        (agent.links().is_empty() && agent.was_never_offered()).then(|| agent.last_contact())
+        (!held && agent.links().is_empty() && agent.was_never_offered())
+            .then(|| agent.last_contact())
     };
     let mut oldest: Vec<_> = agents
         .iter()
@@ -369,5 +374,34 @@ mod tests {
         assert!(!attach(&another), "it speaks for somebody else's UID");
         assert_eq!(roster.all().len(), 1);
         assert!(attach(&owner));
+    }
+
+    /// Whoever is about to be attached is nobody who gives way.
+    #[test]
+    fn law8_an_agent_that_comes_back_is_not_forgotten_meanwhile() {
+        let (roster, now) = (Roster::new(1, 9), Clock::start().now());
+        let uid = |last| InstanceUid::from_bytes([last; 16]);
+        let owner = Verdict {
+            primary: Some(Identity {
+                namespace: "a".into(),
+                method: IdentityMethod::AgentToken,
+                authenticator: "bootstrap".into(),
+                subject: "agents".into(),
+            }),
+            ..Verdict::default()
+        };
+        let agent = roster.find(uid(1), &owner, now).unwrap();
+        // Before it has a link somebody else comes.
+        let newcomer = roster.find(uid(2), &owner, now);
+        let link = Link::new(
+            roster.link_id(),
+            Transport::Http,
+            Presented::default(),
+            owner.clone(),
+            now.uptime,
+        );
+        agent.lock().attach(link, now).unwrap();
+        assert!(roster.record(uid(1), "a").is_some());
+        assert!(newcomer.is_none());
     }
 }

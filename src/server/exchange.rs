@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use opamp_operator_core::{
+    Now,
     catalog::{Choice, Target},
     fleet::{Agent, Link, LinkId, Step, Transport, Wish},
-    identity::{Revoked, Verdict},
+    identity::{Presented, Revoked, Verdict},
     offer::Revision,
 };
 use opamp_wire::{
@@ -13,12 +14,8 @@ use opamp_wire::{
 };
 use parking_lot::Mutex;
 
-use super::{
-    shared::Shared,
-    standing::{Standing, revoked},
-    subscriptions::Subscriptions,
-};
-use crate::hub::Hub;
+use super::{shared::Shared, standing::revoked, subscriptions::Subscriptions};
+use crate::hub::{Hub, SharedAgent};
 
 /// `AgentToServerFlags_RequestInstanceUid`.
 const REQUEST_INSTANCE_UID: u64 = 1;
@@ -40,6 +37,8 @@ pub(super) enum Denied {
     Contradicts(String),
     /// The roster is full.
     Full,
+    /// Somebody who could judge has not been heard.
+    NotYet,
     /// Its identity brought in too many new agents.
     Newcomer,
 }
@@ -65,13 +64,17 @@ impl Denied {
                 format!("attribute `{key}` contradicts what the credentials say")
             }
             Self::Full => "the server takes no more agents".into(),
+            Self::NotYet => "not ready to judge credentials yet".into(),
             Self::Newcomer => "the server takes no more new agents of this identity for now".into(),
         }
     }
 
     /// It may be otherwise later.
     pub(super) const fn is_for_now(&self) -> bool {
-        matches!(self, Self::Full | Self::Quota | Self::Newcomer)
+        matches!(
+            self,
+            Self::Full | Self::NotYet | Self::Quota | Self::Newcomer
+        )
     }
 }
 
@@ -89,9 +92,10 @@ impl Attached {
     pub(super) fn websocket(
         hub: &Arc<Hub>,
         uid: InstanceUid,
-        standing: &Standing,
+        presented: &Presented,
+        verdict: &Verdict,
     ) -> Result<Self, Denied> {
-        let (agent, id) = attach(hub, uid, Transport::WebSocket, standing)?;
+        let (agent, id) = attach(hub, uid, Transport::WebSocket, presented, verdict)?;
         Ok(Self {
             hub: Arc::clone(hub),
             agent,
@@ -109,12 +113,31 @@ impl Drop for Attached {
 }
 
 /// What a connection proves for one instance UID.
-pub(super) fn verdict_for(standing: &Standing, uid: InstanceUid) -> Result<Verdict, Denied> {
-    let verdict = standing.verdict.for_uid(uid);
-    if verdict.proves_nothing() && !standing.verdict.proves_nothing() {
+pub(super) fn verdict_for(all: &Verdict, uid: InstanceUid) -> Result<Verdict, Denied> {
+    let verdict = all.for_uid(uid);
+    if verdict.proves_nothing() && !all.proves_nothing() {
         return Err(Denied::NotAllowed);
     }
     Ok(verdict)
+}
+
+/// The agent that a connection means. For one that would not be admitted as a
+/// new one nobody is forgotten, and nothing of it is kept.
+pub(super) fn find(
+    hub: &Hub,
+    uid: InstanceUid,
+    verdict: &Verdict,
+    now: Now,
+) -> Result<SharedAgent, Denied> {
+    if !hub.roster.knows(uid, verdict) {
+        let newcomer = Agent::new(uid, "", now);
+        if !newcomer.admits(verdict) {
+            return Err(Denied::Retired);
+        }
+        // It is free again at once: this only asks for one.
+        hub.roster.seat(&newcomer, verdict).ok_or(Denied::Quota)?;
+    }
+    hub.roster.find(uid, verdict, now).ok_or(Denied::Full)
 }
 
 /// Adds a link to the agent it speaks for.
@@ -122,11 +145,12 @@ pub(super) fn attach(
     hub: &Hub,
     uid: InstanceUid,
     transport: Transport,
-    standing: &Standing,
-) -> Result<(Arc<Mutex<Agent>>, LinkId), Denied> {
+    presented: &Presented,
+    verdict: &Verdict,
+) -> Result<(SharedAgent, LinkId), Denied> {
     let now = hub.clock.now();
-    let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
-    let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
+    let verdict = verdict_for(verdict, uid)?;
+    let shared = find(hub, uid, &verdict, now)?;
     let id = hub.roster.link_id();
     let mut agent = shared.lock();
     if let Some(why) = revoked(hub, &agent, presented, &verdict) {

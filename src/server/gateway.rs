@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use opamp_wire::{InstanceUid, Reply, proto::AgentToServer};
 
 use super::{
-    exchange::{Attached, bad_request, exchange, unavailable},
+    exchange::{Attached, Denied, bad_request, exchange, unavailable},
+    quota::Account,
     shared::Shared,
-    standing::Standing,
+    standing::{Standing, revoked},
     subscriptions::Subscriptions,
 };
+use crate::hub::Hub;
 
 /// Agents behind one connection, beside the first.
 const MOST: usize = 1024;
@@ -27,6 +29,7 @@ impl Gateway {
         &mut self,
         shared: &Shared,
         standing: &Standing,
+        account: &Account,
         uid: InstanceUid,
         message: &AgentToServer,
     ) -> Reply {
@@ -36,9 +39,9 @@ impl Gateway {
                 let wait = shared.refusal();
                 return unavailable(uid, "too many agents on one connection", wait);
             }
-            let attached = match Attached::websocket(hub, uid, standing) {
+            let attached = match join(shared, standing, account, uid) {
                 Ok(attached) => attached,
-                Err(denied) => return bad_request(uid, denied.text()),
+                Err(denied) => return refusal(shared, uid, &denied),
             };
             attached.agent.lock().mark_shared(attached.id);
             let namespace = attached.agent.lock().namespace().to_owned();
@@ -54,12 +57,50 @@ impl Gateway {
         }
         match heard {
             Ok((reply, _)) => reply,
-            Err(denied) => bad_request(uid, denied.text()),
+            Err(denied) => refusal(shared, uid, &denied),
         }
+    }
+
+    /// Those leave who are revoked; if they speak again they are told.
+    pub(super) fn judge(&mut self, hub: &Hub, standing: &Standing) {
+        let Standing {
+            presented, verdict, ..
+        } = standing;
+        self.0.retain(|uid, (attached, _)| {
+            let why = revoked(hub, &attached.agent.lock(), presented, verdict);
+            if let Some(why) = &why {
+                tracing::warn!(agent = %uid, %why, "agent of a gateway denied: revoked");
+            }
+            why.is_none()
+        });
     }
 
     /// All of them leave.
     pub(super) fn clear(&mut self) {
         self.0.clear();
+    }
+}
+
+/// One more behind this connection.
+fn join(
+    shared: &Shared,
+    standing: &Standing,
+    account: &Account,
+    uid: InstanceUid,
+) -> Result<Attached, Denied> {
+    let hub = &shared.hub;
+    let verdict = standing.for_newcomer(hub)?;
+    shared
+        .quotas
+        .takes(account, hub, uid, &verdict.for_uid(uid))?;
+    Attached::websocket(hub, uid, &standing.presented, &verdict)
+}
+
+fn refusal(shared: &Shared, uid: InstanceUid, denied: &Denied) -> Reply {
+    tracing::info!(agent = %uid, why = %denied, "agent of a gateway denied");
+    if denied.is_for_now() {
+        unavailable(uid, &denied.text(), shared.refusal())
+    } else {
+        bad_request(uid, denied.text())
     }
 }

@@ -18,7 +18,9 @@ use tokio::time::timeout;
 use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
-    exchange::{Denied, attach, bad_request, exchange as answer, new_uid, rename, verdict_for},
+    exchange::{
+        Denied, attach, bad_request, exchange as answer, find, new_uid, rename, verdict_for,
+    },
     quota::Account,
     shared::Shared,
     standing::{Standing, revoked},
@@ -103,8 +105,9 @@ fn link(
     message: &AgentToServer,
 ) -> Result<(crate::hub::SharedAgent, LinkId), Denied> {
     let now = hub.clock.now();
-    let (presented, verdict) = (&standing.presented, verdict_for(standing, uid)?);
-    let shared = hub.roster.find(uid, &verdict, now).ok_or(Denied::Full)?;
+    let presented = &standing.presented;
+    let verdict = verdict_for(&standing.verdict, uid)?;
+    let shared = find(hub, uid, &verdict, now)?;
     let mut agent = shared.lock();
     if let Some(why) = revoked(hub, &agent, presented, &verdict) {
         return Err(Denied::Revoked(why));
@@ -130,10 +133,14 @@ fn link(
         .map(|l| l.id)
         .collect();
     drop(agent);
-    let (shared, id) = attach(hub, uid, Transport::Http, standing)?;
-    // The new one first: an agent that changes links was never gone.
+    let (shared, id) = attach(hub, uid, Transport::Http, presented, &standing.verdict)?;
+    // The new one first: an agent that changes links was never gone. One that
+    // still speaks for the agent proved more: that ends by its own silence only.
     for old in old {
         let mut agent = shared.lock();
+        if agent.newest_link().is_some_and(|speaker| speaker.id == old) {
+            continue;
+        }
         let step = agent.detach(old, now);
         hub.roster.note(&agent, &step.transitions);
     }

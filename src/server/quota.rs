@@ -39,7 +39,8 @@ enum Holder {
 impl Holder {
     fn of(verdict: &Verdict) -> Self {
         let profile = || verdict.shown().next().map(|shown| &shown.profile);
-        match (&verdict.primary, profile()) {
+        let retired = verdict.retired.as_ref().map(|(identity, _)| identity);
+        match (verdict.primary.as_ref().or(retired), profile()) {
             (Some(identity), _) => Self::Identity(identity.clone()),
             (None, Some(profile)) => Self::Profile(profile.clone()),
             (None, None) => Self::Nobody,
@@ -257,6 +258,16 @@ mod tests {
         assert!(!same(&identity(1), &identity(2)));
         assert!(same(&recognised("a"), &recognised("a")));
         assert!(!same(&recognised("a"), &recognised("b")));
+        // What left its object proves whose it was.
+        let retired = |number| Verdict {
+            retired: identity(number)
+                .primary
+                .zip(Some(jiff::Timestamp::UNIX_EPOCH)),
+            ..Verdict::default()
+        };
+        assert!(!same(&retired(1), &retired(2)));
+        assert!(!same(&retired(1), &Verdict::default()));
+        assert!(same(&retired(1), &identity(1)));
         // The profile does not matter where an identity was proved.
         let both = Verdict {
             primary: identity(1).primary,

@@ -269,9 +269,9 @@ impl Session {
             }
         } else if other {
             self.meet_another();
-            let reply = self
-                .gateway
-                .hear(&self.shared, &self.standing, uid, &message);
+            let reply =
+                self.gateway
+                    .hear(&self.shared, &self.standing, &self.account, uid, &message);
             return Outcome::Answer(reply, None);
         }
         let Some((attached, subscriptions)) = &mut self.attached else {
@@ -305,11 +305,11 @@ impl Session {
         self.attached = None;
         self.assigned = None;
         let hub = &self.shared.hub;
-        let verdict = self.standing.verdict.for_uid(uid);
+        let verdict = self.standing.for_newcomer(hub)?;
         self.shared
             .quotas
-            .takes(&self.account, hub, uid, &verdict)?;
-        let attached = Attached::websocket(hub, uid, &self.standing)?;
+            .takes(&self.account, hub, uid, &verdict.for_uid(uid))?;
+        let attached = Attached::websocket(hub, uid, &self.standing.presented, &verdict)?;
         let subscriptions = Subscriptions::new(&hub.book, attached.agent.lock().namespace());
         self.attached = Some((attached, subscriptions));
         if self.shared_link {
@@ -337,6 +337,7 @@ impl Session {
 
     /// Judges again what the session rests on; some end if it is revoked.
     fn judge(&mut self) -> Option<Close> {
+        self.gateway.judge(&self.shared.hub, &self.standing);
         let attached = self.attached.as_ref();
         let speaks_for = attached.map(|(attached, _)| (&*attached.agent, attached.id));
         let why = self.standing.judge(&self.shared.hub, speaks_for)?;

@@ -18,6 +18,7 @@ mod peer;
 mod quotas;
 mod rows;
 mod slow;
+mod standing;
 mod throttle;
 mod tls;
 mod transports;
