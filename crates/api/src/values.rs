@@ -149,6 +149,14 @@ pub enum IdentityMethod {
 }
 
 impl IdentityMethod {
+    /// All methods.
+    pub const ALL: [Self; 4] = [
+        Self::AgentToken,
+        Self::ClientCertificate,
+        Self::ServiceAccount,
+        Self::Jwt,
+    ];
+
     /// The method as it is written in files.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use opamp_operator_api::values::{Identity, ProfileKey};
+use opamp_operator_api::values::{Identity, IdentityMethod, ProfileKey};
 use opamp_wire::InstanceUid;
 
 use super::{Fingerprint, Recognition};
@@ -12,9 +12,46 @@ use super::{Fingerprint, Recognition};
 pub struct DenyList {
     instance_uids: BTreeSet<InstanceUid>,
     certificates: BTreeSet<Fingerprint>,
-    /// Authenticator and subject.
-    identities: BTreeSet<(String, String)>,
+    identities: BTreeSet<Named>,
     revisions: BTreeSet<Recognition>,
+}
+
+/// An identity; without `at`, of any namespace and by any method.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Named {
+    at: Option<(String, IdentityMethod)>,
+    authenticator: String,
+    subject: String,
+}
+
+impl Named {
+    fn new(at: Option<(String, IdentityMethod)>, entry: &str) -> Option<Self> {
+        let (authenticator, subject) = entry.split_once('/')?;
+        Some(Self {
+            at,
+            authenticator: authenticator.to_owned(),
+            subject: subject.to_owned(),
+        })
+    }
+
+    /// `namespace/method/authenticator/subject`.
+    fn whole(entry: &str) -> Option<Self> {
+        let (namespace, rest) = entry.split_once('/')?;
+        let (method, rest) = rest.split_once('/')?;
+        let method = IdentityMethod::ALL
+            .into_iter()
+            .find(|m| m.as_str() == method)?;
+        Self::new(Some((namespace.to_owned(), method)), rest)
+    }
+
+    fn is(&self, identity: &Identity) -> bool {
+        let there = |(namespace, method): &(String, IdentityMethod)| {
+            *namespace == identity.namespace && *method == identity.method
+        };
+        self.authenticator == identity.authenticator
+            && self.subject == identity.subject
+            && self.at.as_ref().is_none_or(there)
+    }
 }
 
 /// Why somebody is cut off at once.
@@ -94,11 +131,13 @@ impl DenyList {
                 self.certificates.insert(certificate);
             }
             "identities" => {
-                let (authenticator, subject) = entry
-                    .split_once('/')
-                    .ok_or("`authenticator/subject`, as an OpAMPAgent shows them")?;
-                self.identities
-                    .insert((authenticator.to_owned(), subject.to_owned()));
+                // A subject may hold anything: what can be read both ways
+                // revokes both.
+                let named = Named::new(None, entry).ok_or(
+                    "`authenticator/subject` or `namespace/method/authenticator/subject`, as an OpAMPAgent shows them",
+                )?;
+                self.identities.insert(named);
+                self.identities.extend(Named::whole(entry));
             }
             "revisions" => {
                 self.revisions
@@ -130,10 +169,7 @@ impl DenyList {
     }
 
     pub(super) fn names_identity(&self, identity: &Identity) -> bool {
-        let named = |(authenticator, subject): &(String, String)| {
-            *authenticator == identity.authenticator && *subject == identity.subject
-        };
-        self.identities.iter().any(named)
+        self.identities.iter().any(|named| named.is(identity))
     }
 
     pub(super) fn names_revision(&self, revision: &Recognition) -> bool {
