@@ -70,13 +70,14 @@ async fn inquire(
 ) -> (Bearer, Option<Gone>) {
     let trust = hub.trust.borrow().clone();
     let inquiry = trust.map(|trust| trust.inquire(presented, authorization, hub.clock.now()));
-    let (authenticator, audience) = match inquiry {
+    let (authenticator, audience, otherwise) = match inquiry {
         None => return (Bearer::NotYet, None),
         Some(Inquiry::Known(bearer)) => return (bearer, None),
         Some(Inquiry::Ask {
             authenticator,
             audience,
-        }) => (authenticator, audience),
+            otherwise,
+        }) => (authenticator, audience, otherwise),
     };
     let token = authorization
         .and_then(|value| std::str::from_utf8(value).ok())
@@ -86,7 +87,10 @@ async fn inquire(
             let asked = hub
                 .reviews
                 .ask(&authenticator, &audience, token.trim(), fingerprint);
-            asked.await
+            match asked.await {
+                (Bearer::Nobody, _) => (otherwise, None),
+                said => said,
+            }
         }
         _ => (Bearer::Nobody, None),
     }

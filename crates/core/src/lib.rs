@@ -27,4 +27,5 @@ pub mod offer;
 pub mod rollout;
 pub mod status;
 
+pub(crate) use now::after;
 pub use now::{Now, earliest};

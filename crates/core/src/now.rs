@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// Wall time (certificates, records) and monotonic time (waits, back-off).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +31,13 @@ impl Now {
     pub fn wall_at(&self, uptime: Duration) -> Timestamp {
         self.wall + uptime.saturating_sub(self.uptime) - self.uptime.saturating_sub(uptime)
     }
+}
+
+/// So long after a moment, or when time ends: what is added may be configured,
+/// and the moment may be what a stranger wrote into a certificate.
+#[must_use]
+pub(crate) fn after(moment: Timestamp, time: SignedDuration) -> Timestamp {
+    moment.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
 /// The earlier of two deadlines, where none means never.

@@ -117,5 +117,8 @@ pub enum Inquiry {
         authenticator: String,
         /// The only audience that will do.
         audience: String,
+        /// What holds if it is nobody's whom that API knows: another issuer may
+        /// give out tokens for the same audience.
+        otherwise: Bearer,
     },
 }

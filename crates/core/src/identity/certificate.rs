@@ -102,7 +102,8 @@ pub(super) fn holder(leaf: &CertificateDer<'_>, home: &Home) -> Option<(String, 
         Some(uri) => (URI_SUBJECT, uri),
         None => (COMMON_NAME_SUBJECT, common_name()?),
     };
-    if name.is_empty() || name.len() > MAX_NAME {
+    // It goes into logs, and into the deny list one a line.
+    if name.is_empty() || name.len() > MAX_NAME || name.chars().any(char::is_control) {
         return None;
     }
     let namespace = match home {

@@ -9,9 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::Digest;
+use crate::after;
 
-/// Credentials that are remembered of one authenticator, the newest ones.
-const KEPT: usize = 64;
+/// Credentials that are remembered of one authenticator, those that left last:
+/// as many as a Secret may hold, for all of them may be replaced at once.
+const TOKENS_KEPT: usize = 1024;
+/// Each may cost every stranger a signature to check.
+const AUTHORITIES_KEPT: usize = 64;
 
 /// A credential, or an authority over credentials. No secret.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,22 +91,40 @@ impl HeldBook {
                 });
             }
         }
-        let mut of_it = self.0.iter().filter(|e| e.authenticator == authenticator);
-        let over = of_it.by_ref().count().saturating_sub(KEPT);
-        let mut oldest = over;
-        self.0.retain(|entry| {
-            let goes = oldest > 0 && entry.authenticator == authenticator && entry.left.is_some();
-            oldest -= usize::from(goes);
-            !goes
-        });
+        self.forget_oldest(authenticator);
         self.0 != before
+    }
+
+    /// What is in force does not count: its object bounds it.
+    fn forget_oldest(&mut self, authenticator: &str) {
+        let mut left: Vec<_> = self.retired(authenticator).collect();
+        left.sort_by_key(|(_, when)| std::cmp::Reverse(*when));
+        let (mut tokens, mut authorities) = (0, 0);
+        let over = |(held, _): &(&Held, Timestamp)| {
+            let (count, kept) = match held {
+                Held::Token(_) => (&mut tokens, TOKENS_KEPT),
+                Held::Authority(_) => (&mut authorities, AUTHORITIES_KEPT),
+            };
+            *count += 1;
+            *count > kept
+        };
+        let over: BTreeSet<_> = left
+            .into_iter()
+            .filter(over)
+            .map(|(h, _)| h.clone())
+            .collect();
+        self.0.retain(|entry| {
+            entry.authenticator != authenticator
+                || entry.left.is_none()
+                || !over.contains(&entry.held)
+        });
     }
 
     /// Forgets what left longer than `period` ago; true if there was any.
     pub fn prune(&mut self, period: SignedDuration, wall: Timestamp) -> bool {
         let before = self.0.len();
         self.0
-            .retain(|entry| entry.left.is_none_or(|left| left + period > wall));
+            .retain(|entry| entry.left.is_none_or(|left| after(left, period) > wall));
         self.0.len() != before
     }
 
@@ -117,7 +139,8 @@ impl HeldBook {
     /// When the next one is to be forgotten.
     #[must_use]
     pub fn next_end(&self, period: SignedDuration) -> Option<Timestamp> {
-        self.0.iter().filter_map(|e| Some(e.left? + period)).min()
+        let ends = self.0.iter().filter_map(|e| Some(after(e.left?, period)));
+        ends.min()
     }
 }
 
@@ -170,15 +193,20 @@ mod tests {
     #[test]
     fn law10_only_so_many_are_remembered() {
         let mut book = HeldBook::default();
-        for turn in 0..3 * KEPT {
+        // The first stays in force for long, and leaves last.
+        let last = 3 * AUTHORITIES_KEPT;
+        for turn in 0..=last {
             let name = turn.to_string();
+            let now_held = if turn < last {
+                held(&["first", &name])
+            } else {
+                held(&[])
+            };
             let wall = at(i64::try_from(turn).unwrap());
-            book.observe("ca", &held(&[&name]), &BTreeSet::new(), wall);
+            book.observe("ca", &now_held, &BTreeSet::new(), wall);
         }
-        assert_eq!(book.entries().len(), KEPT);
-        assert_eq!(
-            book.entries().iter().filter(|e| e.left.is_none()).count(),
-            1
-        );
+        let left = left(&book);
+        assert_eq!(left.len(), AUTHORITIES_KEPT);
+        assert!(left.iter().any(|(name, _)| name == "first"));
     }
 }

@@ -3,13 +3,13 @@
 use jiff::Timestamp;
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey, Validation, decode, decode_header,
-    jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash},
+    jwk::{Jwk, PublicKeyUse, ThumbprintHash},
 };
 use opamp_operator_api::values::{Identity, IdentityMethod};
 use serde_json::{Map, Value};
 
 use super::{Fingerprint, Vouched, Voucher};
-use crate::Now;
+use crate::{Now, after};
 
 /// Longest token that is looked at.
 const MAX_TOKEN: usize = 16 * 1024;
@@ -44,6 +44,13 @@ pub enum JwtHome {
     Claim(String),
 }
 
+/// Each is read for itself: one that cannot be must not take others with it
+/// (RFC 7517, section 5).
+#[derive(serde::Deserialize)]
+struct KeySet {
+    keys: Vec<Value>,
+}
+
 /// The keys of an issuer.
 #[derive(Clone)]
 pub struct JwtKeys(Vec<Key>);
@@ -71,14 +78,14 @@ impl JwtKeys {
     pub fn read(json: &[u8]) -> Result<Self, String> {
         // The parser would quote what is there, and that may be a secret which
         // somebody put into the wrong place.
-        let set: JwkSet = serde_json::from_slice(json).map_err(|error| {
+        let set: KeySet = serde_json::from_slice(json).map_err(|error| {
             let (line, column) = (error.line(), error.column());
             format!("it is not a JSON Web Key Set: see line {line}, column {column}")
         })?;
         if set.keys.len() > MAX_KEYS {
             return Err(format!("it has more than {MAX_KEYS} keys"));
         }
-        let keys: Vec<_> = set.keys.iter().filter_map(Key::read).collect();
+        let keys: Vec<_> = set.keys.into_iter().filter_map(Key::read).collect();
         if keys.is_empty() {
             return Err("it has no public key for RS, PS, ES or EdDSA signatures".into());
         }
@@ -91,13 +98,14 @@ impl JwtKeys {
 }
 
 impl Key {
-    fn read(jwk: &Jwk) -> Option<Self> {
+    fn read(json: Value) -> Option<Self> {
+        let jwk: Jwk = serde_json::from_value(json).ok()?;
         let common = &jwk.common;
         let signs = common.public_key_use.as_ref();
         if signs.is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
             return None;
         }
-        let key = DecodingKey::from_jwk(jwk).ok()?;
+        let key = DecodingKey::from_jwk(&jwk).ok()?;
         // A symmetric key in a published set would let anybody sign.
         if key.family() == AlgorithmFamily::Hmac {
             return None;
@@ -196,7 +204,8 @@ pub fn judge(
         Some(value) => Some(seconds(Some(value))?),
         None => None,
     };
-    if expires + LEEWAY <= now.wall || begins.is_some_and(|begins| begins > now.wall + LEEWAY) {
+    if after(expires, LEEWAY) <= now.wall || begins.is_some_and(|begins| begins > now.wall + LEEWAY)
+    {
         return None;
     }
     let required = |(claim, value): &(String, String)| {
@@ -249,5 +258,8 @@ fn seconds(value: Option<&Value>) -> Option<Timestamp> {
         let whole = value.as_f64()?.floor() as i64;
         Some(whole)
     })?;
+    // Some issuers write the end of the year 9999 for 'never', which is later
+    // than a Timestamp can be.
+    let whole = whole.clamp(0, Timestamp::MAX.as_second());
     Timestamp::from_second(whole).ok()
 }

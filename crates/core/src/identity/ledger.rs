@@ -8,6 +8,7 @@ use opamp_operator_api::values::ProfileKey;
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Marker};
+use crate::after;
 
 /// How long an entry without an end of its own is kept once superseded.
 const KEPT_AFTER_SUPERSEDED: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -53,10 +54,10 @@ impl LedgerEntry {
 
     /// Kept until the credential's own end, else 30 days after being replaced.
     fn is_over(&self, superseded: Timestamp, wall: Timestamp) -> bool {
-        let by_age = superseded + KEPT_AFTER_SUPERSEDED;
+        let by_age = after(superseded, KEPT_AFTER_SUPERSEDED);
         let end = self
             .not_after
-            .map_or(by_age, |end| by_age.max(end + EXPIRED_GRACE));
+            .map_or(by_age, |end| by_age.max(after(end, EXPIRED_GRACE)));
         end < wall
     }
 }

@@ -16,7 +16,7 @@ use super::{
     jwt,
     ledger::EXPIRED_GRACE,
 };
-use crate::{Now, earliest};
+use crate::{Now, after, earliest};
 
 /// A credential that we offered ourselves: of which profile's revision.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,29 +203,35 @@ impl Trust {
             return nobody;
         }
         let audiences = jwt::claimed_audiences(token);
+        let (mut api, mut known) = (None, Bearer::Nobody);
         for authenticator in &self.sources.authenticators {
             match authenticator {
-                Authenticator::ServiceAccount { name, audience }
-                    if audiences.contains(audience) =>
-                {
-                    return Inquiry::Ask {
-                        authenticator: name.clone(),
-                        audience: audience.clone(),
-                    };
+                Authenticator::ServiceAccount { name, audience } => {
+                    if audiences.contains(audience) {
+                        api.get_or_insert((name, audience));
+                    }
                 }
                 Authenticator::Jwt { name, rules, keys } => {
                     if let Some(vouched) = jwt::judge(name, rules, keys, token, now) {
-                        return Inquiry::Known(Bearer::Vouched(Arc::new(vouched)));
+                        known = Bearer::Vouched(Arc::new(vouched));
+                        break;
                     }
                 }
                 earlier => {
                     if let Answer::Yes(_) = earlier.judge(presented, &Bearer::Nobody, now) {
-                        return nobody;
+                        break;
                     }
                 }
             }
         }
-        nobody
+        match api {
+            Some((authenticator, audience)) => Inquiry::Ask {
+                authenticator: authenticator.clone(),
+                audience: audience.clone(),
+                otherwise: known,
+            },
+            None => Inquiry::Known(known),
+        }
     }
 
     /// Who presented this? Recognised credentials are judged first, since they
@@ -368,7 +374,7 @@ impl Trust {
             .authenticators
             .iter()
             .find_map(|one| one.judge_retired(presented, &self.keys, now));
-        judged.filter(|(_, left)| *left + self.sources.retirement > now.wall)
+        judged.filter(|(_, left)| after(*left, self.sources.retirement) > now.wall)
     }
 
     /// The last of the ends of all that admits; none if one of them has none.
@@ -389,13 +395,13 @@ impl Trust {
             let mut digests = leaf.leaf_candidates(&self.keys);
             digests.any(|digest| self.by_leaf.contains_key(&digest))
         });
-        let by_leaf = leaf && add(presented.not_after().map(|end| end + EXPIRED_GRACE));
+        let by_leaf = leaf && add(presented.not_after().map(|end| after(end, EXPIRED_GRACE)));
         let token = presented.authorization.iter().any(|shown| {
             let mut digests = shown.authorization_candidates(&self.keys);
             digests.any(|digest| self.by_authorization.contains_key(&digest))
         });
         let left = verdict.retired.as_ref().map(|(_, left)| *left);
-        let retired = left.is_some_and(|left| add(Some(left + self.sources.retirement)));
+        let retired = left.is_some_and(|left| add(Some(after(left, self.sources.retirement))));
         if endless || by_leaf || token || retired || verdict.anonymous.is_some() {
             return None;
         }
@@ -436,7 +442,7 @@ impl Trust {
         if let Some(leaf) = &presented.leaf {
             for digest in leaf.leaf_candidates(&self.keys) {
                 for (recognition, end) in self.by_leaf.get(&digest).into_iter().flatten() {
-                    let grace = end.map(|end| end + EXPIRED_GRACE);
+                    let grace = end.map(|end| after(end, EXPIRED_GRACE));
                     let (known, until) = if end.is_none_or(|end| now.wall < end) {
                         (&mut verdict.recognised, *end)
                     } else if grace.is_some_and(|grace| now.wall < grace) {

@@ -173,7 +173,8 @@ fn law2_the_api_is_asked_about_tokens_for_our_audience_only() {
         inquire(&unsigned("opamp")),
         Inquiry::Ask {
             authenticator: "cluster".into(),
-            audience: "opamp".into()
+            audience: "opamp".into(),
+            otherwise: Bearer::Nobody,
         }
     );
     let nobody = Inquiry::Known(Bearer::Nobody);
@@ -567,4 +568,94 @@ fn law2_a_service_account_is_no_other_kind_of_identity() {
     let (presented, _) = shows(&unsigned("opamp"));
     let judged = trust.verify(&presented, &vouched("agents"), at(0));
     assert_eq!(judged, Proof::Refused);
+}
+
+#[test]
+fn law8_a_large_secret_retires_as_a_small_one_does() {
+    let mut book = Book {
+        source: AuthenticatorSource {
+            name: "x".into(),
+            kind: SourceKind::AgentToken {
+                object: ObjectRef::secret("a", "s"),
+            },
+        },
+        held: HeldBook::default(),
+    };
+    let tokens = |generation: &str| -> Vec<_> {
+        let one = |number| {
+            let token = format!("{generation}-{number:03}-long-enough");
+            (format!("token-{number:03}"), token)
+        };
+        (0..100).map(one).collect()
+    };
+    let data = |tokens: &[(String, String)]| -> Vec<(String, String)> { tokens.to_vec() };
+    let (old, new) = (data(&tokens("old")), data(&tokens("new")));
+    let mut read = |all: &[(String, String)], seconds| {
+        let all: Vec<_> = all.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        book.read(&all, at(seconds))
+    };
+    read(&old, 0);
+    // One leaves; then all.
+    let trust = read(&old[1..], 1);
+    assert!(proved(verify(&trust, &token(&old[0].1))).retired.is_some());
+    let trust = read(&new, 2);
+    for (_, left) in &old {
+        let judged = verify(&trust, &token(left));
+        assert!(matches!(judged, Proof::Proved(_)), "{left}: {judged:?}");
+    }
+}
+
+#[test]
+fn law9_any_configured_retirement_can_be_reckoned_with() {
+    let mut book = HeldBook::default();
+    let held = opamp_operator_core::identity::Held::Authority("x".into());
+    let none = std::collections::BTreeSet::new();
+    book.observe("ca", &[held].into(), &none, at(0).wall);
+    book.observe("ca", &none, &none, at(1).wall);
+    let long = SignedDuration::from_hours(u32::MAX.into());
+    assert!(!book.prune(long, at(2).wall));
+    assert!(book.next_end(long).is_some());
+}
+
+/// A ServiceAccount is named in its namespace: those of the same name in others
+/// are somebody else.
+#[test]
+fn s12_law9_revoking_a_service_account_leaves_its_namesakes_alone() {
+    let (presented, _) = shows(&unsigned("opamp"));
+    let denying = |entry: &str| {
+        let (list, problems) = DenyList::read([("identities", entry.as_bytes())]);
+        assert_eq!(problems, [""; 0]);
+        trusting(Sources {
+            authenticators: vec![cluster()],
+            deny: Some(list),
+            ..Sources::default()
+        })
+    };
+    let of = |namespace: &str| {
+        let account = ServiceAccount {
+            namespace: namespace.into(),
+            ..account("agents")
+        };
+        Bearer::Vouched(Arc::new(account.vouched("cluster")))
+    };
+    let trust = denying("a/ServiceAccount/cluster/agents");
+    let judged = trust.verify(&presented, &of("a"), at(0));
+    assert!(matches!(judged, Proof::Revoked(_)), "{judged:?}");
+    let judged = trust.verify(&presented, &of("b"), at(0));
+    assert!(matches!(judged, Proof::Proved(_)), "{judged:?}");
+    // Without a namespace it is all of them.
+    let trust = denying("cluster/agents");
+    for namespace in ["a", "b"] {
+        let judged = trust.verify(&presented, &of(namespace), at(0));
+        assert!(matches!(judged, Proof::Revoked(_)), "{judged:?}");
+    }
+}
+
+#[test]
+fn law7_a_name_that_breaks_lines_names_nobody() {
+    let ca = Ca::new("fleet");
+    let fleet = Authenticator::certificate("fleet", "a", &[ca.der()]).unwrap();
+    let trust = trust(vec![fleet]);
+    let forged = named(&ca, "edge\nWARN nothing to see", None);
+    assert_eq!(verify(&trust, &forged), Proof::Refused);
 }

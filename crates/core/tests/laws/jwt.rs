@@ -259,3 +259,68 @@ fn law7_what_stands_where_a_key_set_should_be_is_not_quoted() {
         assert!(error.contains("line 1"), "{error}");
     }
 }
+
+/// RFC 7517, section 5: an issuer may publish keys of kinds that came later.
+#[test]
+fn law8_one_key_that_is_not_understood_takes_no_other_with_it() {
+    let issuer = Issuer::new("one");
+    let strange = [
+        json!({"kty": "AKP", "alg": "ML-DSA-44", "pub": "eA"}),
+        json!({"kty": "EC", "crv": "secp256k1", "x": "eA", "y": "eA"}),
+        json!({"kty": "EC", "crv": "P-256"}),
+        json!({"kty": "OKP", "crv": "X25519", "x": "eA"}),
+        json!({"kty": "RSA", "n": "eA"}),
+        json!({"kty": "RSA", "n": "eA", "e": "AQAB", "alg": "RS999"}),
+        json!({"kty": "RSA", "n": "eA", "e": "AQAB", "use": 7}),
+        json!("not a key"),
+    ];
+    for jwk in strange {
+        let set = json!({"keys": [jwk, issuer.jwk]});
+        let read = JwtKeys::read(set.to_string().as_bytes());
+        assert!(read.is_ok(), "{jwk}: {read:?}");
+    }
+}
+
+#[test]
+fn law9_a_token_may_end_when_time_does() {
+    let issuer = Issuer::new("one");
+    let trust = trust(rules(), &[&issuer.jwk]);
+    let last = jiff::Timestamp::MAX.as_second();
+    for end in [last, last + 1, 253_402_300_799, i64::MAX] {
+        let token = issuer.sign(&header("one"), &with(|c| c["exp"] = end.into()));
+        let verdict = proved(judge(&trust, &token, 0).1);
+        assert!(verdict.primary.is_some(), "{end}");
+    }
+}
+
+/// A cluster's own ServiceAccounts, and those of another cluster by its keys:
+/// all for the one audience of this operator.
+#[test]
+fn law8_a_token_for_the_same_audience_of_an_issuer_that_the_api_does_not_know() {
+    let issuer = Issuer::new("one");
+    let cluster = Authenticator::ServiceAccount {
+        name: "cluster".into(),
+        audience: "opamp".into(),
+    };
+    let elsewhere = Authenticator::Jwt {
+        name: "ci".into(),
+        rules: Arc::new(rules()),
+        keys: keys(&[&issuer.jwk]),
+    };
+    let trust = trusting(Sources {
+        authenticators: vec![cluster, elsewhere],
+        ..Sources::default()
+    });
+    let token = issuer.sign(&header("one"), &claims());
+    let header = format!("Bearer {token}");
+    let presented = Presented::new(Vec::new(), Some(header.as_bytes()), None);
+    let bearer = match trust.inquire(&presented, Some(header.as_bytes()), at(0)) {
+        Inquiry::Known(bearer) => bearer,
+        // The API does not know it.
+        Inquiry::Ask { otherwise, .. } => otherwise,
+    };
+    assert!(matches!(
+        trust.verify(&presented, &bearer, at(0)),
+        Proof::Proved(_)
+    ));
+}
