@@ -265,6 +265,7 @@ impl Agent {
             Admission::Bind(identity) => return Some((Rights::Everything, Some(identity))),
             Admission::Owner | Admission::Ownerless | Admission::Retired => Rights::Everything,
             Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
+            Admission::Unbound => Rights::Own(profiles(verdict.recognised.iter())),
             Admission::Expired => {
                 let its_own = verdict.expired.iter().filter(|r| offered(r));
                 Rights::Expired(profiles(its_own))
