@@ -9,9 +9,10 @@ use opamp_wire::{InstanceUid, Reply, proto::AgentToServer};
 use super::{
     exchange::{Attached, bad_request, exchange, unavailable},
     shared::Shared,
-    standing::Standing,
+    standing::{Standing, revoked},
     subscriptions::Subscriptions,
 };
+use crate::hub::Hub;
 
 /// Agents behind one connection, beside the first.
 const MOST: usize = 1024;
@@ -56,6 +57,19 @@ impl Gateway {
             Ok((reply, _)) => reply,
             Err(denied) => bad_request(uid, denied.text()),
         }
+    }
+
+    /// Trust changed: whoever is revoked leaves, and is refused when it speaks.
+    /// The others stay.
+    pub(super) fn judge(&mut self, hub: &Hub, standing: &Standing) {
+        self.0.retain(|uid, (attached, _)| {
+            let (presented, verdict) = (&standing.presented, &standing.verdict);
+            let why = revoked(hub, &attached.agent.lock(), presented, verdict);
+            if let Some(why) = &why {
+                tracing::warn!(agent = %uid, %why, "an agent of a gateway is revoked");
+            }
+            why.is_none()
+        });
     }
 
     /// All of them leave.

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
-    exchange::{Denied, attach, bad_request, exchange as answer, new_uid, rename, verdict_for},
+    exchange::{Denied, bad_request, exchange as answer, join, new_uid, rename, verdict_for},
     quota::Account,
     shared::Shared,
     standing::{Standing, revoked},
@@ -129,14 +129,15 @@ fn link(
         .filter(|l| polls(l.transport))
         .map(|l| l.id)
         .collect();
-    drop(agent);
-    let (shared, id) = attach(hub, uid, Transport::Http, standing)?;
-    // The new one first: an agent that changes links was never gone.
+    // The new one first: an agent that changes links was never gone. Nobody
+    // comes in between: of two polls at once each would make a link, and the
+    // one that polls go on by would not be the newest.
+    let id = join(hub, &mut agent, Transport::Http, standing, verdict)?;
     for old in old {
-        let mut agent = shared.lock();
         let step = agent.detach(old, now);
         hub.roster.note(&agent, &step.transitions);
     }
+    drop(agent);
     Ok((shared, id))
 }
 

@@ -339,7 +339,9 @@ impl Session {
     fn judge(&mut self) -> Option<Close> {
         let attached = self.attached.as_ref();
         let speaks_for = attached.map(|(attached, _)| (&*attached.agent, attached.id));
-        let why = self.standing.judge(&self.shared.hub, speaks_for)?;
+        let why = self.standing.judge(&self.shared.hub, speaks_for);
+        self.gateway.judge(&self.shared.hub, &self.standing);
+        let why = why?;
         let uid = attached.map(|(attached, _)| attached.agent.lock().uid().to_string());
         tracing::warn!(agent = uid, %why, "session ended: revoked");
         Some(REVOKED)

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     catalog::{Candidate, Choice, candidates},
-    fleet::{Agent, Evidence, Link, LinkId, SettingsState, Transition, Transport},
+    fleet::{Agent, AgentRecord, Evidence, Link, LinkId, SettingsState, Transition, Transport},
     identity::{
         Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust,
         Verdict,
@@ -63,6 +63,35 @@ fn law8_a_restart_leaves_no_agent_in_a_state_that_nothing_ends() {
         bench.come(nothing(), seconds);
         assert_eq!(bench.agent.record().state, SettingsState::Pending);
     }
+}
+
+/// While it is here nobody writes down when it was last heard. One that was
+/// connected for months, and the operator was killed.
+#[test]
+fn law8_who_was_here_when_the_process_ended_was_heard_until_then() {
+    let mut before = bench();
+    before.target.paused = true;
+    let (link, _) = before.come(nothing(), 0);
+    let here = before.agent.record();
+    let long = 90 * 24 * 3_600;
+    let restore = |record: &AgentRecord| Agent::restore(record.clone(), at(long));
+    let mut agent = restore(&here);
+    assert_eq!(agent.last_contact(), at(long).wall);
+    assert_eq!(agent.record().connected, None);
+    // It does not come back: it is said that it is away, once.
+    assert_eq!(agent.tick(at(long)).until, Some(at(long + 120).uptime));
+    let gone = agent.tick(at(long + 120)).transitions;
+    assert_eq!(gone, [Transition::Disconnected]);
+    assert_eq!(agent.tick(at(long + 121)).transitions, []);
+    // Back in time it was never away; one that left before was.
+    let mut back = Bench::restored(here, World::new().revision(1));
+    back.target.paused = true;
+    back.come(nothing(), 1);
+    assert_eq!(back.agent.tick(at(200)).transitions, []);
+    before.leave(link, 1);
+    let mut away = restore(&before.agent.record());
+    assert_eq!(away.last_contact(), at(0).wall);
+    assert_eq!(away.tick(at(long + 120)).transitions, []);
 }
 
 #[test]
