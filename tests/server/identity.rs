@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// A token for `opamp` in the form of a JWT, as the API server gives them out.
-const ACCOUNT_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsib3BhbXAiXX0.c2lnbmF0dXJl";
+pub(crate) const ACCOUNT_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsib3BhbXAiXX0.c2lnbmF0dXJl";
 
 fn uid(last: u8) -> InstanceUid {
     InstanceUid::from_bytes([last; 16])

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use opamp_operator::server::Limits;
-use opamp_operator_core::identity::{Authenticator, Sources};
+use opamp_operator_api::ProfileKey;
+use opamp_operator_core::identity::{
+    Authenticator, Fingerprint, KeyRing, Ledger, LedgerEntry, Sources,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use rustls::{
     ClientConfig, HandshakeKind, ProtocolVersion, SignatureScheme, client::ResolvesClientCert,
@@ -17,7 +20,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::world::{SOON, TOKEN, World, tokens};
+use crate::{
+    identity::ACCOUNT_TOKEN,
+    world::{SOON, TOKEN, World, tokens},
+};
 
 /// A certificate of a client, and its key.
 struct Identity(CertificateDer<'static>, KeyPair);
@@ -117,6 +123,38 @@ async fn law2_a_bad_certificate_counts_as_none() {
         // It takes nothing away from what else is shown.
         let mut stream = connect(&world, &connector).await;
         assert_eq!(poll(&mut stream, Some(TOKEN)).await, 200, "{what}");
+    }
+}
+
+/// Nobody has to be asked about it, and nobody answers.
+#[tokio::test]
+async fn law8_what_we_offered_lets_in_beside_a_token_that_cannot_be_judged() {
+    let mut world = World::start(Limits::default()).await;
+    drop(world.asked());
+    let identity = Ca::new("anybody's").issue(2040);
+    let keys = KeyRing::new(vec![[1; 32]]).unwrap();
+    let entry = LedgerEntry {
+        profile: ProfileKey::new("default", "agents"),
+        number: 1,
+        marker: keys.sign("test", b"marker"),
+        leaf: Some(Fingerprint::of(&identity.0).keyed_leaf(&keys)),
+        authorization: None,
+        not_after: None,
+        published: world.hub.clock.now().wall,
+    };
+    let sources = Sources {
+        authenticators: vec![Authenticator::ServiceAccount {
+            name: "cluster".into(),
+            audience: "opamp".into(),
+        }],
+        ..Sources::default()
+    };
+    world.judge_by(sources, &Ledger::new(vec![entry]));
+    for (shows, status) in [(Some(&identity), 200), (None, 503)] {
+        let config = config(&world, shows, rustls::DEFAULT_VERSIONS);
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = connect(&world, &connector).await;
+        assert_eq!(poll(&mut stream, Some(ACCOUNT_TOKEN)).await, status);
     }
 }
 
