@@ -133,11 +133,11 @@ async fn law6_http_another_marker_or_credential_begins_another_link() {
     };
     let first = polled(TOKEN, None, 0).await;
     assert_eq!(polled(TOKEN, None, 1).await, first);
-    let marked = polled(TOKEN, Some(&marker), 2).await;
-    assert_ne!(marked, first);
-    assert_eq!(polled(TOKEN, Some(&marker), 3).await, marked);
+    let with_it = polled(TOKEN, Some(&marker), 2).await;
+    assert_ne!(with_it, first);
+    assert_eq!(polled(TOKEN, Some(&marker), 3).await, with_it);
     let rotated = polled(SECOND, Some(&marker), 4).await;
-    assert_ne!(rotated, marked);
+    assert_ne!(rotated, with_it);
     assert_eq!(polled(SECOND, Some(&marker), 5).await, rotated);
 }
 
