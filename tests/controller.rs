@@ -10,17 +10,19 @@ use opamp_operator::{
     backend::{Memory, Observation, Plug, Report, StoreError, pipe},
     config::Authentication,
     controller::{Controller, Setup},
-    hub::{Hub, Reviews, Roster},
+    hub::{Clock, Hub, Reviews, Roster},
 };
 use opamp_operator_api::{
-    OFFERABLE_LABEL, ObjectRef, ProfileKey,
+    Identity, IdentityMethod, OFFERABLE_LABEL, ObjectRef, ProfileKey,
     v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
 };
 use opamp_operator_core::{
     catalog::{AuthenticatorSource, Settings, SourceKind, Stored, Target},
-    identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof},
+    fleet::{Agent, AgentRecord},
+    identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof, Recognition},
     offer::{Object, Observed},
 };
+use opamp_wire::InstanceUid;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ struct Bench {
         oneshot::Sender<Result<LedgerEntry, StoreError>>,
     )>,
     statuses: BTreeMap<ProfileKey, OpAMPConnectionProfileStatus>,
+    ready: watch::Receiver<bool>,
 }
 
 fn object(label: bool, key: &str, value: &str) -> Object {
@@ -68,6 +71,11 @@ fn profile(name: &str) -> ProfileKey {
 
 impl Bench {
     fn new(key_lost: Option<String>) -> Self {
+        Self::after(key_lost, Vec::new(), Vec::new())
+    }
+
+    /// With what an earlier process left.
+    fn after(key_lost: Option<String>, ledger: Vec<LedgerEntry>, agents: Vec<AgentRecord>) -> Self {
         let (ca_key, key) = (generate(), generate());
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -127,13 +135,13 @@ impl Bench {
         let memory = Memory {
             keys: KeyRing::new(vec![[1; 32]]).unwrap(),
             key_lost,
-            ledger: Vec::new(),
-            agents: Vec::new(),
+            ledger,
+            agents,
             held: Vec::new(),
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let ready = watch::Sender::new(false);
-        let controller = Controller::new(Arc::clone(&hub), port, setup, memory, provider, ready);
+        let (readying, ready) = watch::channel(false);
+        let controller = Controller::new(Arc::clone(&hub), port, setup, memory, provider, readying);
         tokio::spawn(controller.run(CancellationToken::new()));
         Self {
             hub,
@@ -141,6 +149,7 @@ impl Bench {
             objects,
             ledger: Vec::new(),
             statuses: BTreeMap::new(),
+            ready,
         }
     }
 
@@ -330,6 +339,84 @@ async fn law8_nobody_chooses_among_profiles_that_are_not_all_known() {
     bench.observe(Observation::Listed("b".into())).await;
     bench.seconds(1).await;
     assert!(known(&bench, "b"));
+}
+
+/// An agent that nobody serves, as an earlier process left it.
+fn remembered(last: u8, days: i64, number: Option<u64>) -> AgentRecord {
+    let (uid, clock) = (InstanceUid::from_bytes([last; 16]), Clock::start());
+    let mut record = Agent::new(uid, "a", clock.now()).record();
+    record.binding = Some(Identity {
+        namespace: "a".into(),
+        method: IdentityMethod::AgentToken,
+        authenticator: "bootstrap".into(),
+        subject: "bootstrap".into(),
+    });
+    record.last_contact -= SignedDuration::from_hours(24 * days);
+    let offered = number.map(|number| Recognition {
+        profile: profile("p"),
+        number,
+    });
+    record.offered.extend(offered);
+    record
+}
+
+/// The listener opens with this.
+#[tokio::test(start_paused = true)]
+async fn law8_nobody_is_let_in_before_all_is_known() {
+    let mut bench = Bench::after(None, Vec::new(), vec![remembered(1, 1, None)]);
+    let known = |bench: &Bench| {
+        bench
+            .hub
+            .roster
+            .record(InstanceUid::from_bytes([1; 16]), "a")
+    };
+    let binding = known(&bench).unwrap().binding.unwrap();
+    assert_eq!(binding.authenticator, "bootstrap");
+    let serving = ObjectRef::secret("a", "serving");
+    let certificate = bench.objects.remove(&serving).unwrap();
+    bench.observe(Observation::Listed("a".into())).await;
+    bench.seconds(5).await;
+    assert!(!*bench.ready.borrow(), "not all profiles were told");
+    bench.observe(Observation::Listed("b".into())).await;
+    bench.seconds(5).await;
+    assert!(!*bench.ready.borrow(), "there is no serving certificate");
+    bench.objects.insert(serving.clone(), certificate);
+    bench.tell(&serving).await;
+    bench.seconds(5).await;
+    assert!(*bench.ready.borrow());
+}
+
+/// Also for the three days for which it is let in after its end.
+#[tokio::test(start_paused = true)]
+async fn law8_h27_agents_are_remembered_for_30_days_and_as_long_as_their_certificate() {
+    let wall = Clock::start().now().wall;
+    let entry = |number: u64, days: i64| LedgerEntry {
+        profile: profile("p"),
+        number,
+        marker: KeyRing::new(vec![[1; 32]])
+            .unwrap()
+            .sign("x", &number.to_be_bytes()),
+        leaf: None,
+        authorization: None,
+        not_after: Some(wall + SignedDuration::from_hours(24 * days)),
+        published: wall,
+    };
+    let agents = [
+        (1, 29, None, true),
+        (2, 31, None, false),
+        (3, 31, Some(1), false),
+        (4, 31, Some(2), true),
+    ];
+    let records = agents.map(|(last, days, number, _)| remembered(last, days, number));
+    let ledger = vec![entry(1, -4), entry(2, -2)];
+    let mut bench = Bench::after(None, ledger, records.into());
+    bench.list().await;
+    bench.seconds(5).await;
+    for (last, _, _, kept) in agents {
+        let uid = InstanceUid::from_bytes([last; 16]);
+        let known = bench.hub.roster.record(uid, "a").is_some();
+        assert_eq!(known, kept, "agent {last}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

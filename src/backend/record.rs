@@ -90,7 +90,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         bound_at: status.bound_time.map(|time| time.0),
         attributes: None,
         profile: status.profile,
-        connected: None,
+        connected: status.transport,
         interval: DEFAULT_INTERVAL,
         capable: false,
         receives: false,
@@ -161,9 +161,8 @@ mod tests {
             last_contact: at(200),
         };
         let restored = to_record(to_agent(&record).unwrap()).unwrap();
-        // It is not connected until it comes.
+        // What it can, and what it shows, it says when it comes.
         let expected = AgentRecord {
-            connected: None,
             capable: false,
             receives: false,
             ..record.clone()

@@ -14,7 +14,11 @@ use crate::{
 
 /// Keeps `OpAMP` agents connected while credentials rotate and endpoints move.
 #[derive(Debug, Parser)]
-#[command(name = "opamp-operator", version)]
+#[command(
+    name = "opamp-operator",
+    version,
+    about = "Keeps OpAMP agents connected while credentials rotate and endpoints move"
+)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -25,6 +29,7 @@ enum Command {
     /// Serves agents.
     Run(Run),
     /// Prints the `CustomResourceDefinition`s.
+    #[command(about = "Prints the CustomResourceDefinitions")]
     Crd {
         /// Writes a file for each into this directory instead.
         #[arg(long, value_name = "DIR")]
@@ -35,11 +40,20 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Run {
     /// The configuration: a file with `kind: OperatorConfiguration`.
-    #[arg(long, value_name = "FILE")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The configuration: a file with kind: OperatorConfiguration"
+    )]
     config: PathBuf,
     /// Instead of the Kubernetes API: a directory with profiles, Secrets and
     /// `ConfigMaps` as YAML.
-    #[arg(long, value_name = "DIR", requires = "state")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        requires = "state",
+        help = "Instead of the Kubernetes API: a directory with profiles, Secrets and ConfigMaps as YAML"
+    )]
     manifests: Option<PathBuf>,
     /// With --manifests: where statuses, agents, ledger and key are kept.
     #[arg(long, value_name = "DIR", requires = "manifests")]

@@ -41,12 +41,13 @@ impl Controller {
     }
 
     /// Forgets agents that were away for long, unless they may still hold a
-    /// credential that we would recognise.
+    /// certificate that lets them in. A token has no end while its revision is
+    /// in force, and agents that come once and never again would pile up.
     pub(super) async fn forget_agents(&mut self) {
         let now = self.hub.clock.now();
         let over = |record: &AgentRecord| {
             let holds = |entry: &LedgerEntry| {
-                let alive = entry.not_after.is_some_and(|end| now.wall < end);
+                let alive = entry.admits_until().is_some_and(|end| now.wall < end);
                 alive
                     && record
                         .offered

@@ -46,7 +46,7 @@ pub(super) enum Denied {
 /// A link of an agent; ends when dropped.
 pub(super) struct Attached {
     hub: Arc<Hub>,
-    pub(super) agent: Arc<Mutex<Agent>>,
+    pub(super) agent: SharedAgent,
     pub(super) id: LinkId,
 }
 
@@ -141,32 +141,42 @@ pub(super) fn find(
 }
 
 /// Adds a link to the agent it speaks for.
-pub(super) fn attach(
+fn attach(
     hub: &Hub,
     uid: InstanceUid,
     transport: Transport,
     presented: &Presented,
     verdict: &Verdict,
 ) -> Result<(SharedAgent, LinkId), Denied> {
-    let now = hub.clock.now();
     let verdict = verdict_for(verdict, uid)?;
-    let shared = find(hub, uid, &verdict, now)?;
+    let shared = find(hub, uid, &verdict, hub.clock.now())?;
+    let id = join(hub, &mut shared.lock(), transport, presented, verdict)?;
+    Ok((shared, id))
+}
+
+/// Adds a link to an agent that the caller holds.
+pub(super) fn join(
+    hub: &Hub,
+    agent: &mut Agent,
+    transport: Transport,
+    presented: &Presented,
+    verdict: Verdict,
+) -> Result<LinkId, Denied> {
+    let now = hub.clock.now();
     let id = hub.roster.link_id();
-    let mut agent = shared.lock();
-    if let Some(why) = revoked(hub, &agent, presented, &verdict) {
+    if let Some(why) = revoked(hub, agent, presented, &verdict) {
         return Err(Denied::Revoked(why));
     }
-    let seat = hub.roster.seat(&agent, &verdict).ok_or(Denied::Quota)?;
+    let seat = hub.roster.seat(agent, &verdict).ok_or(Denied::Quota)?;
     let refused = match verdict.retired {
         Some(_) => Denied::Retired,
         None => Denied::Foreign,
     };
     let link = Link::new(id, transport, presented.clone(), verdict, now.uptime);
     let step = agent.attach(link, now).ok_or(refused)?;
-    seat.take(&agent);
-    hub.roster.note(&agent, &step.transitions);
-    drop(agent);
-    Ok((shared, id))
+    seat.take(agent);
+    hub.roster.note(agent, &step.transitions);
+    Ok(id)
 }
 
 /// Takes in a message and answers it. Whatever a message asks for is answered

@@ -61,12 +61,11 @@ impl Gateway {
         }
     }
 
-    /// Those leave who are revoked; if they speak again they are told.
+    /// Trust changed: whoever is revoked leaves, and is told if it speaks again.
+    /// The others stay.
     pub(super) fn judge(&mut self, hub: &Hub, standing: &Standing) {
-        let Standing {
-            presented, verdict, ..
-        } = standing;
         self.0.retain(|uid, (attached, _)| {
+            let (presented, verdict) = (&standing.presented, &standing.verdict);
             let why = revoked(hub, &attached.agent.lock(), presented, verdict);
             if let Some(why) = &why {
                 tracing::warn!(agent = %uid, %why, "agent of a gateway denied: revoked");

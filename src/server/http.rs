@@ -18,9 +18,7 @@ use tokio::time::timeout;
 use super::{
     authenticate::{refusal, unavailable},
     budget::{Leave, SMALL},
-    exchange::{
-        Denied, attach, bad_request, exchange as answer, find, new_uid, rename, verdict_for,
-    },
+    exchange::{Denied, bad_request, exchange as answer, find, join, new_uid, rename, verdict_for},
     quota::Account,
     shared::Shared,
     standing::{Standing, revoked},
@@ -132,18 +130,18 @@ fn link(
         .filter(|l| polls(l.transport))
         .map(|l| l.id)
         .collect();
-    drop(agent);
-    let (shared, id) = attach(hub, uid, Transport::Http, presented, &standing.verdict)?;
-    // The new one first: an agent that changes links was never gone. One that
-    // still speaks for the agent proved more: that ends by its own silence only.
-    for old in old {
-        let mut agent = shared.lock();
-        if agent.newest_link().is_some_and(|speaker| speaker.id == old) {
-            continue;
-        }
+    // The new one first: an agent that changes links was never gone. Nobody
+    // comes in between: of two polls at once each would make a link, and the
+    // one that polls go on by would not be the newest.
+    let id = join(hub, &mut agent, Transport::Http, presented, verdict)?;
+    // One that still speaks for the agent proved more: that ends by its own
+    // silence only.
+    let speaker = agent.newest_link().map(|speaker| speaker.id);
+    for old in old.into_iter().filter(|old| Some(*old) != speaker) {
         let step = agent.detach(old, now);
         hub.roster.note(&agent, &step.transitions);
     }
+    drop(agent);
     Ok((shared, id))
 }
 

@@ -337,10 +337,11 @@ impl Session {
 
     /// Judges again what the session rests on; some end if it is revoked.
     fn judge(&mut self) -> Option<Close> {
-        self.gateway.judge(&self.shared.hub, &self.standing);
         let attached = self.attached.as_ref();
         let speaks_for = attached.map(|(attached, _)| (&*attached.agent, attached.id));
-        let why = self.standing.judge(&self.shared.hub, speaks_for)?;
+        let why = self.standing.judge(&self.shared.hub, speaks_for);
+        self.gateway.judge(&self.shared.hub, &self.standing);
+        let why = why?;
         let uid = attached.map(|(attached, _)| attached.agent.lock().uid().to_string());
         tracing::warn!(agent = uid, %why, "session ended: revoked");
         Some(REVOKED)

@@ -7,10 +7,13 @@ use opamp_operator::{
     hub::{Reviews, Unknown},
     server::Limits,
 };
+use opamp_operator_api::{ProfileKey, v1alpha1::AgentSelector};
 use opamp_operator_core::{
+    catalog::Candidate,
     fleet::SettingsState,
     identity::{
-        Authenticator, Bearer, Bound, DenyList, Fingerprint, ServiceAccount, Sources, Terms, Tokens,
+        Authenticator, Bearer, Bound, DenyList, Fingerprint, Ledger, LedgerEntry, ServiceAccount,
+        Sources, Terms, Tokens,
     },
 };
 use opamp_wire::{
@@ -22,12 +25,13 @@ use tokio::{sync::mpsc, time::timeout};
 use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
 
 use crate::{
-    offers::{candidate, profile, target},
+    offers::{OFFERED, Offers, candidate, profile, publish, target},
+    peer::{BOTH, Peer, full},
     world::{OTHER, PROTOBUF, SOON, TOKEN, World, ask, close_code, hello, tokens},
 };
 
 /// A token for `opamp` in the form of a JWT, as the API server gives them out.
-const ACCOUNT_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsib3BhbXAiXX0.c2lnbmF0dXJl";
+pub(crate) const ACCOUNT_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJhdWQiOlsib3BhbXAiXX0.c2lnbmF0dXJl";
 
 fn uid(last: u8) -> InstanceUid {
     InstanceUid::from_bytes([last; 16])
@@ -107,6 +111,115 @@ async fn law8_a_token_that_left_its_secret_cuts_no_session_off() {
     });
     assert!(refused(&world, TOKEN).await, "it admits nobody new");
     assert!(ask(&mut socket, &hello(1)).await.error_response.is_none());
+    // It is counted, since it would be lost if it had to connect anew.
+    let stranded = || {
+        let record = world.hub.roster.record(uid(1), "default").unwrap();
+        assert!(record.connected.is_some());
+        record.cannot_return
+    };
+    let end = tokio::time::Instant::now() + SOON;
+    while !stranded() {
+        assert!(tokio::time::Instant::now() < end, "not counted");
+        tokio::task::yield_now().await;
+    }
+    world.trust();
+    let end = tokio::time::Instant::now() + SOON;
+    while stranded() {
+        assert!(tokio::time::Instant::now() < end, "counted for ever");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// By the digest of what the revision offered, whatever else is shown.
+#[tokio::test]
+async fn s12_law2_a_revoked_revision_ends_the_sessions_of_whoever_shows_it() {
+    let world = World::start(Limits::default()).await;
+    let offers = Offers::new(world.hub.clock.now());
+    let (target, entry) = offers.published(1, |_| {});
+    let ledger = Ledger::new(vec![entry]);
+    world.judge_by(denying("revisions", ""), &ledger);
+    let mut holder = world.upgrade(Some(OFFERED)).await.unwrap();
+    ask(&mut holder, &hello(1)).await;
+    let mut other = world.socket().await;
+    ask(&mut other, &hello(2)).await;
+    let revoked = format!("{}/{}", profile().namespace, profile().name);
+    world.judge_by(denying("revisions", &format!("{revoked}/2")), &ledger);
+    assert!(ask(&mut holder, &hello(1)).await.error_response.is_none());
+    let number = target.current.number();
+    world.judge_by(
+        denying("revisions", &format!("{revoked}/{number}")),
+        &ledger,
+    );
+    assert_eq!(close_code(&mut holder).await, Some(CloseCode::Policy));
+    assert!(refused(&world, OFFERED).await);
+    assert!(ask(&mut other, &hello(2)).await.error_response.is_none());
+}
+
+/// A shared credential of a profile that is gone, and a profile that names
+/// this agent: for that it must show who it is.
+#[tokio::test]
+async fn law2_both_who_shows_a_shared_credential_alone_awaits_proof_of_more() {
+    let world = World::start(Limits::default()).await;
+    let offers = Offers::new(world.hub.clock.now());
+    let (target, entry) = offers.published(1, |_| {});
+    let before = LedgerEntry {
+        profile: ProfileKey::new("default", "before"),
+        ..entry
+    };
+    let sources = Sources {
+        authenticators: tokens(),
+        ..Sources::default()
+    };
+    world.judge_by(sources, &Ledger::new(vec![before]));
+    for (over, last) in BOTH.into_iter().zip(1..) {
+        let named = Candidate {
+            selector: Arc::new(AgentSelector {
+                instance_uids: vec![uid(last).to_string()],
+                ..AgentSelector::default()
+            }),
+            ..candidate()
+        };
+        let book = &world.hub.book;
+        book.publish_candidates(vec![named], Unknown::default());
+        book.publish_target(&profile(), Some(target.clone()));
+        let mut holder = Peer::showing(&world, over, last, OFFERED, None).await;
+        holder.stays_alone(full()).await;
+        let record = holder.record().unwrap();
+        assert_eq!(record.state, SettingsState::AwaitingProof, "{over:?}");
+        assert_eq!(record.binding, None, "{over:?}");
+        holder.leaves().await;
+        let mut owner = Peer::new(&world, over, last).await;
+        let heard = owner.say(full()).await;
+        assert!(heard.connection_settings.is_some(), "{over:?}");
+    }
+}
+
+/// Each is somebody else's, at home elsewhere, with settings of its own.
+#[tokio::test]
+async fn law9_one_uid_in_two_namespaces_is_two_agents() {
+    let world = World::start(Limits::default()).await;
+    let at_home = |(name, token, namespace): (&str, &str, &str)| {
+        let known = Fingerprint::of_authorization(format!("Bearer {token}").as_bytes());
+        Authenticator::token(name, namespace, name, [known])
+    };
+    let authenticators = [("one", TOKEN, "default"), ("two", OTHER, "elsewhere")].map(at_home);
+    world.judge(Sources {
+        authenticators: authenticators.into(),
+        ..Sources::default()
+    });
+    publish(&world.hub, target(world.hub.clock.now()));
+    let mut one = world.socket().await;
+    let mut two = world.upgrade(Some(OTHER)).await.unwrap();
+    assert!(ask(&mut one, &hello(1)).await.connection_settings.is_some());
+    let heard = ask(&mut two, &hello(1)).await;
+    assert!(heard.error_response.is_none() && heard.connection_settings.is_none());
+    for (namespace, name) in [("default", "one"), ("elsewhere", "two")] {
+        let record = world.hub.roster.record(uid(1), namespace).unwrap();
+        assert_eq!(record.binding.unwrap().authenticator, name);
+        assert!(record.connected.is_some());
+    }
+    drop(two);
+    assert!(ask(&mut one, &hello(1)).await.error_response.is_none());
 }
 
 fn limited(terms: Terms) -> Sources {
@@ -266,6 +379,21 @@ async fn law2_all_agents_of_a_gateway_are_answered_and_recorded_and_none_is_offe
     let mut other = world.upgrade(Some(OTHER)).await.unwrap();
     ask(&mut other, &hello(9)).await;
     assert!(ask(&mut socket, &hello(9)).await.error_response.is_some());
+    assert!(ask(&mut socket, &hello(3)).await.error_response.is_none());
+    // One that is revoked leaves and stays out; the others go on.
+    world.judge(denying("instanceUIDs", &uid(4).to_string()));
+    let connected = |last| {
+        let record = hub.roster.record(uid(last), "default").unwrap();
+        record.connected.is_some()
+    };
+    let end = tokio::time::Instant::now() + SOON;
+    while connected(4) {
+        assert!(tokio::time::Instant::now() < end, "still connected");
+        tokio::task::yield_now().await;
+    }
+    assert!(connected(1) && connected(3));
+    let told = ask(&mut socket, &hello(4)).await.error_response.unwrap();
+    assert!(told.error_message.contains("revoked"), "{told:?}");
     assert!(ask(&mut socket, &hello(3)).await.error_response.is_none());
     drop(socket);
     let gone = || {
@@ -483,6 +611,34 @@ async fn law8_the_api_is_asked_again_now_and_then_about_those_who_are_here() {
     tokio::time::advance(Duration::from_secs(11)).await;
     let _again = ask();
     assert!(matches!(asked.recv().await, Some(Question::Token { .. })));
+}
+
+/// Whoever is let in by it may be gone, and nobody watches.
+#[tokio::test(start_paused = true)]
+async fn law2_what_the_api_said_counts_for_a_minute() {
+    let (questions, mut asked) = mpsc::channel(4);
+    let reviews = Arc::new(Reviews::new(questions, Duration::from_secs(3600)));
+    let fingerprint = Fingerprint::of_authorization(b"Bearer x");
+    let ask = || {
+        let reviews = Arc::clone(&reviews);
+        tokio::spawn(async move { reviews.ask("cluster", "opamp", "x", fingerprint).await })
+    };
+    let first = ask();
+    let Some(Question::Token { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    answer.send(Judged::Vouched(Box::new(account()))).unwrap();
+    assert!(matches!(first.await.unwrap().0, Bearer::Vouched(_)));
+    tokio::time::advance(Duration::from_secs(59)).await;
+    assert!(matches!(ask().await.unwrap().0, Bearer::Vouched(_)));
+    assert!(asked.try_recv().is_err(), "it was kept");
+    tokio::time::advance(Duration::from_secs(2)).await;
+    let later = ask();
+    let Some(Question::Token { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    answer.send(Judged::Denied("gone".into())).unwrap();
+    assert_eq!(later.await.unwrap().0, Bearer::Nobody);
 }
 
 #[tokio::test(start_paused = true)]

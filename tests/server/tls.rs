@@ -3,9 +3,15 @@
 use std::sync::Arc;
 
 use opamp_operator::server::Limits;
-use opamp_operator_core::identity::{Authenticator, Sources};
+use opamp_operator_api::ProfileKey;
+use opamp_operator_core::identity::{
+    Authenticator, Fingerprint, KeyRing, Ledger, LedgerEntry, Sources,
+};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, version};
+use rustls::{
+    ClientConfig, HandshakeKind, ProtocolVersion, SignatureScheme, client::ResolvesClientCert,
+    sign::CertifiedKey, version,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,7 +20,10 @@ use tokio::{
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use crate::world::{SOON, TOKEN, World, tokens};
+use crate::{
+    identity::ACCOUNT_TOKEN,
+    world::{SOON, TOKEN, World, tokens},
+};
 
 /// A certificate of a client, and its key.
 struct Identity(CertificateDer<'static>, KeyPair);
@@ -114,6 +123,91 @@ async fn law2_a_bad_certificate_counts_as_none() {
         // It takes nothing away from what else is shown.
         let mut stream = connect(&world, &connector).await;
         assert_eq!(poll(&mut stream, Some(TOKEN)).await, 200, "{what}");
+    }
+}
+
+/// Nobody has to be asked about it, and nobody answers.
+#[tokio::test]
+async fn law8_what_we_offered_lets_in_beside_a_token_that_cannot_be_judged() {
+    let mut world = World::start(Limits::default()).await;
+    drop(world.asked());
+    let identity = Ca::new("anybody's").issue(2040);
+    let keys = KeyRing::new(vec![[1; 32]]).unwrap();
+    let entry = LedgerEntry {
+        profile: ProfileKey::new("default", "agents"),
+        number: 1,
+        marker: keys.sign("test", b"marker"),
+        leaf: Some(Fingerprint::of(&identity.0).keyed_leaf(&keys)),
+        authorization: None,
+        not_after: None,
+        published: world.hub.clock.now().wall,
+    };
+    let sources = Sources {
+        authenticators: vec![Authenticator::ServiceAccount {
+            name: "cluster".into(),
+            audience: "opamp".into(),
+        }],
+        ..Sources::default()
+    };
+    world.judge_by(sources, &Ledger::new(vec![entry]));
+    for (shows, status) in [(Some(&identity), 200), (None, 503)] {
+        let config = config(&world, shows, rustls::DEFAULT_VERSIONS);
+        let connector = TlsConnector::from(Arc::new(config));
+        let mut stream = connect(&world, &connector).await;
+        assert_eq!(poll(&mut stream, Some(ACCOUNT_TOKEN)).await, status);
+    }
+}
+
+/// Shows a certificate of which it does not have the key.
+#[derive(Debug)]
+struct Thief(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Thief {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Certificates are no secrets: whoever sees one can show it.
+#[tokio::test]
+async fn law2_a_certificate_without_its_key_makes_no_connection() {
+    let world = World::start(Limits::default()).await;
+    let ca = Ca::new("fleet");
+    let mut authenticators = tokens();
+    authenticators.push(Authenticator::certificate("fleet", "default", &[ca.der()]).unwrap());
+    world.judge(Sources {
+        authenticators,
+        ..Sources::default()
+    });
+    let Identity(certificate, its_key) = ca.issue(2040);
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    for version in [&version::TLS12, &version::TLS13] {
+        for (key, owner) in [(&its_key, true), (&KeyPair::generate().unwrap(), false)] {
+            let der = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+            let signer = provider.key_provider.load_private_key(der).unwrap();
+            let shown = CertifiedKey::new(vec![certificate.clone()], signer);
+            let mut config = config(&world, None, &[version]);
+            config.client_auth_cert_resolver = Arc::new(Thief(Arc::new(shown)));
+            let connector = TlsConnector::from(Arc::new(config));
+            let name = ServerName::try_from("localhost").unwrap();
+            let connecting = connector.connect(name, world.tcp(1).await);
+            let answered = async {
+                let mut stream = connecting.await?;
+                // Also beside a token that is good: nothing more is heard.
+                let head = format!(
+                    "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).await?;
+                let mut status = [0; 12];
+                stream.read_exact(&mut status).await
+            };
+            let answered = timeout(SOON, answered).await.expect("an end in time");
+            assert_eq!(answered.is_ok(), owner, "{version:?}: {answered:?}");
+        }
     }
 }
 

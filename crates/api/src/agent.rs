@@ -68,6 +68,13 @@ use crate::{
         priority = 1
     ),
     printcolumn(
+        name = "Authenticator",
+        type_ = "string",
+        json_path = ".spec.identity.authenticator",
+        description = "The authenticator of the configuration that it proved it to",
+        priority = 1
+    ),
+    printcolumn(
         name = "Identity",
         type_ = "string",
         json_path = ".spec.identity.subject",

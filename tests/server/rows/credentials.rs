@@ -1,5 +1,7 @@
 //! C01 to C04, S09, S12: connections, and what lets an agent have one.
 
+use std::collections::BTreeSet;
+
 use futures::StreamExt as _;
 use opamp_operator::server::Limits;
 use opamp_operator_core::{
@@ -58,6 +60,13 @@ async fn law2_m12_h21_both_answer_503_not_401_while_nobody_can_judge() {
     let answer = world.ask(PROTOBUF, &hello(1).encode_to_vec()).await;
     assert_eq!(answer.status, 503);
     assert!((30..60).contains(&answer.retry_after().unwrap()));
+    // Those who are refused together do not come back together.
+    let mut times = BTreeSet::new();
+    for _ in 0..20 {
+        let answer = world.ask(PROTOBUF, &hello(1).encode_to_vec()).await;
+        times.extend(answer.retry_after());
+    }
+    assert!(times.len() > 1, "{times:?}");
     world.trust();
     assert_eq!(statuses(&world, Some(TOKEN), 1).await, [101, 200]);
 }

@@ -5,18 +5,26 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::{SinkExt as _, StreamExt as _};
 use opamp_operator::{hub::Unknown, server::Limits};
 use opamp_operator_api::v1alpha1::AgentSelector;
-use opamp_operator_core::{catalog::Candidate, fleet::Transport};
+use opamp_operator_core::{
+    catalog::Candidate,
+    fleet::Transport,
+    identity::{Authenticator, Fingerprint, Sources},
+};
 use opamp_wire::{
     Message as _,
     proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value::Value},
 };
-use tokio::time::timeout;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    sync::Barrier,
+    time::timeout,
+};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     offers::{Offers, candidate, profile, publish, target},
     peer::{BOTH, Over, Peer, able, bare, full, pass},
-    world::{PROTOBUF, SOON, World, links},
+    world::{PROTOBUF, SOON, TOKEN, World, hello, links},
 };
 
 const REPORT_FULL_STATE: u64 = 1;
@@ -91,6 +99,91 @@ async fn m08_http_polls_are_one_link_until_the_sequence_begins_anew() {
     }
     let again = poll(full(), 0).await;
     assert!(again.len() == 1 && again != first);
+}
+
+/// They are what a link shows, and by them the agent proves what it runs.
+#[tokio::test]
+async fn law6_http_another_marker_or_credential_begins_another_link() {
+    const SECOND: &str = "a-second-token-of-the-same-identity";
+    let world = World::start(Limits::default()).await;
+    let known = [TOKEN, SECOND]
+        .map(|token| Fingerprint::of_authorization(format!("Bearer {token}").as_bytes()));
+    world.judge(Sources {
+        authenticators: vec![Authenticator::token("x", "default", "x", known)],
+        ..Sources::default()
+    });
+    let marker = target(world.hub.clock.now()).current.marker().to_hex();
+    let polled = async |token: &str, marker: Option<&str>, sequence_num| {
+        let marker = marker.map(|marker| format!("OpAMP-Settings-Hash: {marker}\r\n"));
+        let headers = format!(
+            "Content-Type: application/x-protobuf\r\nAuthorization: Bearer {token}\r\n{}",
+            marker.unwrap_or_default()
+        );
+        let message = AgentToServer {
+            instance_uid: vec![1; 16].into(),
+            sequence_num,
+            ..full()
+        };
+        let (status, _) = world.post(&headers, &message.encode_to_vec()).await;
+        assert_eq!(status, 200);
+        let [link] = links(&world, 1)[..] else {
+            panic!("the one before ends")
+        };
+        link
+    };
+    let first = polled(TOKEN, None, 0).await;
+    assert_eq!(polled(TOKEN, None, 1).await, first);
+    let with_it = polled(TOKEN, Some(&marker), 2).await;
+    assert_ne!(with_it, first);
+    assert_eq!(polled(TOKEN, Some(&marker), 3).await, with_it);
+    let rotated = polled(SECOND, Some(&marker), 4).await;
+    assert_ne!(rotated, with_it);
+    assert_eq!(polled(SECOND, Some(&marker), 5).await, rotated);
+}
+
+/// However many come at once, one link is left, and that is the newest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn law10_http_polls_of_one_agent_are_handled_singly() {
+    const AT_ONCE: usize = 16;
+    let world = World::trusting(Limits::default()).await;
+    for last in 1..=40 {
+        let (ready, body) = (Barrier::new(AT_ONCE), hello(last).encode_to_vec());
+        let head = format!(
+            "POST /v1/opamp HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n{PROTOBUF}\r\n",
+            body.len()
+        );
+        let request = [head.as_bytes(), &body].concat();
+        let polls = (0..AT_ONCE).map(|_| async {
+            let mut stream = world.tls().await;
+            ready.wait().await;
+            stream.write_all(&request).await.unwrap();
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer).await;
+            assert!(answer.starts_with(b"HTTP/1.1 200"));
+        });
+        let all = futures::future::join_all(polls);
+        timeout(SOON, all).await.expect("answers in time");
+        assert_eq!(links(&world, last).len(), 1, "agent {last}");
+    }
+}
+
+/// What is written down about an agent is what changed of it.
+#[tokio::test]
+async fn law10_both_a_heartbeat_is_not_written_down() {
+    let world = World::trusting(Limits::default()).await;
+    for (over, uid) in BOTH.into_iter().zip(1..) {
+        let mut peer = Peer::new(&world, over, uid).await;
+        peer.say(full()).await;
+        assert!(!world.hub.roster.take_dirty().agents.is_empty(), "{over:?}");
+        for message in [bare(), full(), bare()] {
+            peer.say(message).await;
+            let dirty = world.hub.roster.take_dirty();
+            assert!(dirty.agents.is_empty(), "{over:?}: {dirty:?}");
+            assert!(dirty.profiles.is_empty(), "{over:?}: {dirty:?}");
+        }
+        peer.leaves().await;
+        assert!(!world.hub.roster.take_dirty().agents.is_empty(), "{over:?}");
+    }
 }
 
 fn described(team: &str) -> AgentToServer {

@@ -71,14 +71,17 @@ impl Chooser<'_> {
     /// May it have what this candidate offers? By recognised credentials alone
     /// it gets later revisions of the profiles that it shows; and if such a
     /// profile is a tenant's, what that tenant offers to any agent, since none
-    /// of those shows more. An instance UID is not proved by a credential that
+    /// of those shows more. Under a UID without an owner not even that: it was
+    /// not seen to be this agent that was offered it. An instance UID is not proved by a credential that
     /// several agents hold. The profiles of one namespace are all tenants' or
     /// none is.
     fn may_have(&self, candidate: &Candidate) -> bool {
         let shown = match self.rights {
             Rights::Everything => return true,
             Rights::Nothing => return false,
-            Rights::Expired(shown) => return shown.contains(&candidate.profile),
+            Rights::Own(shown) | Rights::Expired(shown) => {
+                return shown.contains(&candidate.profile);
+            }
             Rights::Recognised(shown) => shown,
         };
         let namespace = &candidate.profile.namespace;

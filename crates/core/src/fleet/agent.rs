@@ -65,6 +65,9 @@ pub struct Agent {
     since: Timestamp,
     pub(super) last_contact: Timestamp,
     deadline: Option<Duration>,
+    /// It was connected when the process before ended: until when it may take
+    /// to come back and count as connected all the time.
+    expected: Option<Duration>,
     pub(super) held_back: Option<Silence>,
 }
 
@@ -94,6 +97,7 @@ impl Agent {
             since: now.wall,
             last_contact: now.wall,
             deadline: None,
+            expected: None,
             held_back: None,
         }
     }
@@ -117,8 +121,13 @@ impl Agent {
             record.state,
             SettingsState::Offered | SettingsState::Switching
         );
+        let (was_here, until) = (
+            record.connected.is_some(),
+            now.uptime + latch::SWITCH_DEADLINE,
+        );
         Self {
-            deadline: left.then(|| now.uptime + latch::SWITCH_DEADLINE),
+            deadline: left.then_some(until),
+            expected: (was_here && !left).then_some(until),
             binding: record.binding,
             bound_at: record.bound_at,
             attributes: record.attributes,
@@ -132,7 +141,12 @@ impl Agent {
                 record.state
             },
             since: record.since,
-            last_contact: record.last_contact,
+            // Nobody writes down when an agent was last heard while it is here.
+            last_contact: if was_here {
+                now.wall
+            } else {
+                record.last_contact
+            },
             restored: Some(restored),
             ..Self::new(record.uid, &record.namespace, now)
         }
@@ -220,6 +234,7 @@ impl Agent {
         let transport = link.transport;
         self.last_contact = now.wall;
         self.deadline = None;
+        self.expected = None;
         self.links.push(link);
         self.links.sort_by_key(|link| link.id);
         let mut step = Step::default();
@@ -283,6 +298,7 @@ impl Agent {
             Admission::Bind(identity) => return Some((Rights::Everything, Some(identity))),
             Admission::Owner | Admission::Ownerless | Admission::Retired => Rights::Everything,
             Admission::Recognised => Rights::Recognised(profiles(verdict.recognised.iter())),
+            Admission::Unbound => Rights::Own(profiles(verdict.recognised.iter())),
             Admission::Expired => {
                 let its_own = verdict.expired.iter().filter(|r| offered(r));
                 Rights::Expired(profiles(its_own))
@@ -363,7 +379,7 @@ impl Agent {
     }
 
     /// Time passed: ends HTTP links that went silent, and the wait for an
-    /// agent that switches. `until` is when to call it again.
+    /// agent that switches, or that was here before a restart. `until` is when to call it again.
     pub fn tick(&mut self, now: Now) -> Step {
         let mut step = Step::default();
         let speaker = self.newest_link();
@@ -383,7 +399,11 @@ impl Agent {
             self.enter(SettingsState::Lost, now);
             step.transitions.push(Transition::Lost);
         }
-        step.until = earliest(step.until, self.deadline);
+        if self.expected.is_some_and(|until| until <= now.uptime) {
+            self.expected = None;
+            step.transitions.push(Transition::Disconnected);
+        }
+        step.until = earliest(earliest(step.until, self.deadline), self.expected);
         step
     }
 

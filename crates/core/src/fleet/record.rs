@@ -45,7 +45,8 @@ pub struct AgentRecord {
     pub attributes: Option<Attributes>,
     /// The profile that applies.
     pub profile: Option<ProfileKey>,
-    /// The transport of its newest live link.
+    /// The transport of its newest live link; of a stored record, when it was
+    /// written.
     pub connected: Option<Transport>,
     /// How often it polls, as far as it was seen to; not stored.
     pub interval: Duration,

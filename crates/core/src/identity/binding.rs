@@ -15,9 +15,13 @@ pub enum Admission {
     /// The UID has no owner, and gets none: this identity is proved by what we
     /// offered, and the agent may come again with what it had before.
     Ownerless,
-    /// It shows what was offered to this UID (or, for a UID without an owner,
-    /// what was offered to a profile): later revisions of those profiles only.
+    /// It shows what was offered to this UID: later revisions of those profiles,
+    /// and what their tenant offers to any agent.
     Recognised,
+    /// The UID has no owner, and it shows what some profiles offered, to
+    /// whomever: it may be anybody of theirs, so it gets what these offer and
+    /// nothing else.
+    Unbound,
     /// It shows what was offered to this UID and ended not long ago: the
     /// current revisions of those profiles, to come back with.
     Expired,
@@ -60,6 +64,8 @@ pub enum Rights {
     /// Later revisions of these profiles; and, if they are a tenant's, what
     /// that tenant offers to any agent.
     Recognised(Vec<ProfileKey>),
+    /// Later revisions of these profiles alone.
+    Own(Vec<ProfileKey>),
     /// The current revisions of these profiles.
     Expired(Vec<ProfileKey>),
     /// Nothing.
@@ -72,7 +78,7 @@ impl Rights {
     pub const fn strength(&self) -> u8 {
         match self {
             Self::Everything => 2,
-            Self::Recognised(_) | Self::Expired(_) => 1,
+            Self::Recognised(_) | Self::Own(_) | Self::Expired(_) => 1,
             Self::Nothing => 0,
         }
     }
@@ -96,7 +102,7 @@ pub fn admit(
         (Some(_), None) if retired.is_some_and(|(id, left)| past.came_by(id, *left)) => {
             Admission::Retired
         }
-        (None, None) if !verdict.recognised.is_empty() => Admission::Recognised,
+        (None, None) if !verdict.recognised.is_empty() => Admission::Unbound,
         (Some(_), _) if verdict.recognised.iter().any(held) => Admission::Recognised,
         _ if verdict.expired.iter().any(offered) => Admission::Expired,
         (None, None) if verdict.anonymous.is_some() => Admission::Anonymous,
@@ -168,7 +174,8 @@ mod tests {
                 Admission::Recognised,
             ),
             (Some(&owner), verdict(None, &[2]), Admission::Refused),
-            (None, verdict(None, &[2]), Admission::Recognised),
+            (None, verdict(None, &[2]), Admission::Unbound),
+            (None, verdict(None, &[3]), Admission::Unbound),
             (None, by_offer("one"), Admission::Ownerless),
             (Some(&owner), by_offer("one"), Admission::Owner),
             (Some(&owner), by_offer("two"), Admission::Recognised),

@@ -106,7 +106,7 @@ impl DenyList {
                 continue;
             };
             for (number, line) in (1..).zip(text.lines()) {
-                let entry = line.split('#').next().unwrap_or_default().trim();
+                let entry = without_comment(line);
                 if entry.is_empty() {
                     continue;
                 }
@@ -177,6 +177,15 @@ impl DenyList {
     }
 }
 
+/// A name may hold a `#` of its own, such as a URI with a fragment: revoked
+/// must be whom the line names and nobody else.
+fn without_comment(line: &str) -> &str {
+    let mut marks = line.match_indices('#').map(|(at, _)| at);
+    let begins = |at: &usize| !line[..*at].ends_with(|c: char| !c.is_whitespace());
+    let end = marks.find(begins).unwrap_or(line.len());
+    line[..end].trim()
+}
+
 fn revision(entry: &str) -> Option<Recognition> {
     let mut parts = entry.split('/');
     let (namespace, name, number) = (parts.next()?, parts.next()?, parts.next()?);
@@ -199,7 +208,10 @@ mod tests {
         let colons = pairs.join(&b':');
         let data: [(&str, &[u8]); 5] = [
             ("certificates", &colons),
-            ("identities", b"fleet/URI:spiffe://x/y # stolen\n\nnobody\n"),
+            (
+                "identities",
+                b"fleet/URI:spiffe://x/y # stolen\n#\nnobody\nfleet/URI:urn:x#1\n",
+            ),
             ("instanceUIDs", b"0192aaaa-0000-7000-8000-000000000001\nx"),
             ("revisions", b"a/p/3\na/p\na/p/x\n"),
             ("others", b"y"),
@@ -214,6 +226,8 @@ mod tests {
         };
         assert!(list.names_identity(&identity("URI:spiffe://x/y")));
         assert!(!list.names_identity(&identity("URI:spiffe://x/z")));
+        assert!(list.names_identity(&identity("URI:urn:x#1")));
+        assert!(!list.names_identity(&identity("URI:urn:x")));
         assert!(list.names_uid("0192aaaa-0000-7000-8000-000000000001".parse().unwrap()));
         assert!(list.names_revision(&revision("a/p/3").unwrap()));
         let lines: Vec<_> = problems.iter().map(|p| p.split(" is ").next()).collect();

@@ -52,12 +52,16 @@ impl LedgerEntry {
             }
     }
 
+    /// Until when what it offered lets its own agent in; none for no known end.
+    #[must_use]
+    pub fn admits_until(&self) -> Option<Timestamp> {
+        self.not_after.map(|end| after(end, EXPIRED_GRACE))
+    }
+
     /// Kept until the credential's own end, else 30 days after being replaced.
     fn is_over(&self, superseded: Timestamp, wall: Timestamp) -> bool {
         let by_age = after(superseded, KEPT_AFTER_SUPERSEDED);
-        let end = self
-            .not_after
-            .map_or(by_age, |end| by_age.max(after(end, EXPIRED_GRACE)));
+        let end = self.admits_until().map_or(by_age, |end| by_age.max(end));
         end < wall
     }
 }

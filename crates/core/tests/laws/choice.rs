@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use opamp_operator_api::{
     v1alpha1::AgentSelector,
-    values::{Attributes, ProfileKey},
+    values::{Attributes, Identity, IdentityMethod, ProfileKey},
 };
 use opamp_operator_core::{
     catalog::{Candidate, Candidates, Choice, Chooser, candidates, choose},
     identity::Rights,
 };
+use proptest::prelude::*;
+use serde_json::json;
 
 use crate::common::uid;
 
@@ -125,6 +127,132 @@ fn law2_h19_what_names_instance_uids_needs_a_primary_proof() {
     // Its own later revisions it gets whatever they select.
     let own = by_uid(candidate("a", "p", 0));
     assert_eq!(chosen(&[named, own], &shows), profile("a", "p"));
+}
+
+/// Not even to the owner of the instance UID: its link must show who it is.
+#[test]
+fn law2_what_names_identities_needs_a_primary_proof() {
+    let owner = Identity {
+        namespace: "a".into(),
+        method: IdentityMethod::ServiceAccount,
+        authenticator: "cluster".into(),
+        subject: "edge".into(),
+    };
+    let names = |account: &str| Candidate {
+        selector: Arc::new(
+            serde_json::from_value(json!({
+                "authenticatedAs": [{"serviceAccount": {"name": account}}],
+            }))
+            .unwrap(),
+        ),
+        ..candidate("a", "q", 1)
+    };
+    let given = |all: &[Candidate], rights: &Rights| {
+        let chooser = Chooser {
+            uid: &uid(1).to_string(),
+            identity: Some(&owner),
+            attributes: Some(&Attributes::default()),
+            rights,
+        };
+        choose(&at_home(all), &chooser)
+    };
+    let shows = Rights::Recognised(vec![ProfileKey::new("a", "p")]);
+    let (its, others) = ([names("edge")], [names("another")]);
+    assert_eq!(given(&its, &Rights::Everything), profile("a", "q"));
+    assert_eq!(given(&others, &Rights::Everything), Choice::Nobody);
+    assert_eq!(given(&its, &shows), awaiting("a", "q"));
+    assert_eq!(given(&others, &shows), Choice::Nobody);
+    // What it shows goes on, whoever else might get more.
+    let [better] = its;
+    let all = [better, candidate("a", "p", 0)];
+    assert_eq!(given(&all, &shows), profile("a", "p"));
+}
+
+/// Whoever it is, it was not seen to be this agent that was offered it.
+#[test]
+fn law2_under_a_uid_without_an_owner_a_credential_gives_its_own_profile_alone() {
+    let shows = Rights::Own(vec![ProfileKey::new("a", "p")]);
+    let all = [candidate("a", "p", 0), candidate("a", "q", 1)];
+    assert_eq!(with_rights(&all, &shows), profile("a", "p"));
+    assert_eq!(with_rights(&all[1..], &shows), awaiting("a", "q"));
+}
+
+#[test]
+fn law2_precedence_is_by_priority_then_admin_then_name_then_namespace() {
+    let admins = |namespace: &str, name: &str, priority| Candidate {
+        admin: true,
+        ..candidate(namespace, name, priority)
+    };
+    // Each beats all that follow it.
+    let ranked = [
+        candidate("a", "z", 3),
+        admins("ops", "z", 2),
+        candidate("a", "a", 2),
+        candidate("a", "b", 2),
+        admins("ops", "c", -1),
+        admins("sre", "c", -1),
+        candidate("a", "c", -1),
+    ];
+    for first in 0..ranked.len() {
+        let mut all = ranked[first..].to_vec();
+        all.reverse();
+        let best = &ranked[first].profile;
+        assert_eq!(
+            with_rights(&all, &Rights::Everything),
+            Choice::Profile(best.clone())
+        );
+    }
+    // A tenant's profile is nobody's of another namespace.
+    let elsewhere = [candidate("b", "p", 9)];
+    assert_eq!(with_rights(&elsewhere, &Rights::Everything), Choice::Nobody);
+}
+
+fn any_candidate() -> impl Strategy<Value = Candidate> {
+    let namespace = prop::sample::select(&["a", "b", "ops", "sre"][..]);
+    let name = prop::sample::select(&["p", "q", "r"][..]);
+    (namespace, name, -1..=1).prop_map(|(namespace, name, priority)| Candidate {
+        admin: ["ops", "sre"].contains(&namespace),
+        ..candidate(namespace, name, priority)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn law2_one_profile_applies_in_whatever_order_they_are_told(
+        all in prop::collection::vec(any_candidate(), 0..8).prop_map(|mut all| {
+            // One object of a name.
+            let mut seen = std::collections::BTreeSet::new();
+            all.retain(|one| seen.insert(one.profile.clone()));
+            all
+        }),
+        turn in 0_usize..8,
+    ) {
+        let chosen = with_rights(&all, &Rights::Everything);
+        let mut turned = all.clone();
+        turned.rotate_left(turn % all.len().max(1));
+        for other in [turned.clone(), turned.into_iter().rev().collect()] {
+            prop_assert_eq!(with_rights(&other, &Rights::Everything), chosen.clone());
+        }
+        let mine: Vec<_> = all.iter().filter(|c| c.admin || c.profile.namespace == "a").collect();
+        let Choice::Profile(best) = chosen else {
+            prop_assert!(mine.is_empty());
+            return Ok(());
+        };
+        let best = mine.iter().find(|c| c.profile == best).expect("one that it may have");
+        // By the words of the documentation, one after the other.
+        for other in mine.iter().filter(|c| c.profile != best.profile) {
+            let beaten = other.priority < best.priority
+                || other.priority == best.priority
+                    && (!other.admin && best.admin
+                        || other.admin == best.admin
+                            && (other.profile.name > best.profile.name
+                                || other.profile.name == best.profile.name
+                                    && other.profile.namespace > best.profile.namespace));
+            prop_assert!(beaten, "{:?} is no better than {:?}", best.profile, other.profile);
+        }
+    }
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Two agents with one instance UID, and links that prove more or less.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use opamp_operator_api::values::{Identity, IdentityMethod};
 use opamp_operator_core::{
     fleet::{LinkId, Transition, Transport},
-    identity::{Presented, Recognition, Verdict},
+    identity::{Bearer, Presented, Recognition, Verdict, Vouched},
 };
 use opamp_wire::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value::Value};
 
@@ -121,6 +121,35 @@ fn m15_over_http_two_hosts_look_like_one_link_until_the_first_speaks_again() {
     assert!(heard.transitions.contains(&Transition::Cloned));
 }
 
+/// They claim nothing of where they run; the API vouches for it.
+#[test]
+fn m15_two_pods_with_one_uid_are_told_apart_whatever_they_claim() {
+    let shown_by = |pod: &str| {
+        let Bearer::Vouched(vouched) = vouched("agents") else {
+            unreachable!()
+        };
+        let mut vouched = Vouched::clone(&vouched);
+        let key = "k8s.pod.uid".to_owned();
+        vouched.attributes.insert(key, pod.to_owned());
+        Verdict {
+            primary: Some(vouched.identity.clone()),
+            vouched: Some(Arc::new(vouched)),
+            ..Verdict::default()
+        }
+    };
+    for (other, clones) in [("pod-2", true), ("pod-1", false)] {
+        let mut bench = bench();
+        bench.target.paused = true;
+        let old = bench.connect_as(shown_by("pod-1"), nothing(), 0).unwrap();
+        bench.say(old, full(), 0);
+        let new = bench.connect_as(shown_by(other), nothing(), 1).unwrap();
+        bench.say(new, full(), 1);
+        assert!(!renamed(&mut bench, new, 60));
+        assert_eq!(renamed(&mut bench, new, 61), clones, "{other}");
+        assert!(!renamed(&mut bench, old, 61), "{other}");
+    }
+}
+
 fn owner() -> Verdict {
     Verdict {
         primary: Some(Identity {
@@ -223,7 +252,7 @@ fn law2_a_stranger_that_shows_a_marker_keeps_nothing_from_anybody() {
 #[test]
 fn law2_what_is_vouched_for_beats_what_is_claimed() {
     let mut bench = bench();
-    let opamp_operator_core::identity::Bearer::Vouched(vouched) = vouched("agents") else {
+    let Bearer::Vouched(vouched) = vouched("agents") else {
         unreachable!()
     };
     let verdict = Verdict {

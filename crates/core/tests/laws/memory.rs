@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
-    catalog::{Choice, candidates},
-    fleet::{Agent, Evidence, Link, LinkId, SettingsState, Transition, Transport},
+    catalog::{Candidate, Choice, candidates},
+    fleet::{Agent, AgentRecord, Evidence, Link, LinkId, SettingsState, Transition, Transport},
     identity::{
         Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust,
         Verdict,
     },
 };
-use opamp_wire::proto::AgentToServer;
+use opamp_wire::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value::Value};
 
 use crate::common::{
     Bench, CAPABLE, STRONG_TOKEN, World, at, bench, candidate, evidence, full, nothing, opaque,
@@ -65,6 +65,35 @@ fn law8_a_restart_leaves_no_agent_in_a_state_that_nothing_ends() {
     }
 }
 
+/// While it is here nobody writes down when it was last heard. One that was
+/// connected for months, and the operator was killed.
+#[test]
+fn law8_who_was_here_when_the_process_ended_was_heard_until_then() {
+    let mut before = bench();
+    before.target.paused = true;
+    let (link, _) = before.come(nothing(), 0);
+    let here = before.agent.record();
+    let long = 90 * 24 * 3_600;
+    let restore = |record: &AgentRecord| Agent::restore(record.clone(), at(long));
+    let mut agent = restore(&here);
+    assert_eq!(agent.last_contact(), at(long).wall);
+    assert_eq!(agent.record().connected, None);
+    // It does not come back: it is said that it is away, once.
+    assert_eq!(agent.tick(at(long)).until, Some(at(long + 120).uptime));
+    let gone = agent.tick(at(long + 120)).transitions;
+    assert_eq!(gone, [Transition::Disconnected]);
+    assert_eq!(agent.tick(at(long + 121)).transitions, []);
+    // Back in time it was never away; one that left before was.
+    let mut back = Bench::restored(here, World::new().revision(1));
+    back.target.paused = true;
+    back.come(nothing(), 1);
+    assert_eq!(back.agent.tick(at(200)).transitions, []);
+    before.leave(link, 1);
+    let mut away = restore(&before.agent.record());
+    assert_eq!(away.last_contact(), at(0).wall);
+    assert_eq!(away.tick(at(long + 120)).transitions, []);
+}
+
 #[test]
 fn law8_an_unknown_agent_waits_unless_it_is_new() {
     let hold = Duration::from_secs(90);
@@ -80,6 +109,14 @@ fn law8_an_unknown_agent_waits_unless_it_is_new() {
     assert_eq!(heard.until, Some(Duration::from_secs(100)));
     assert!(bench.refresh(link, 99).push.is_none());
     assert!(bench.refresh(link, 100).push.is_some());
+
+    // Nor is one new that tells all of itself in the middle of its sequence.
+    let mut known = self::bench();
+    known.hold = hold;
+    let link = known.connect(Transport::WebSocket, nothing(), 7, 10);
+    assert!(!known.say(link, full(), 10).offers());
+    assert!(known.refresh(link, 99).push.is_none());
+    assert!(known.refresh(link, 100).push.is_some());
 
     let mut fresh = self::bench();
     fresh.hold = hold;
@@ -137,6 +174,83 @@ fn law8_a_retired_key_still_verifies() {
             Proof::Refused
         );
     }
+}
+
+/// What it said of itself before does, if it says nothing on this link.
+#[test]
+fn law8_no_profile_is_chosen_before_the_agent_is_described() {
+    let world = World::new();
+    let selecting = |selector: serde_json::Value| {
+        let one = Candidate {
+            selector: Arc::new(serde_json::from_value(selector).unwrap()),
+            ..candidate(&world.profile)
+        };
+        candidates("a", [one].iter())
+    };
+    let reads = selecting(serde_json::json!({"matchAttributes": {"team": "red"}}));
+    let reads_not = selecting(serde_json::json!({}));
+    let chosen = Choice::Profile(world.profile.clone());
+    let bare = || AgentToServer {
+        capabilities: CAPABLE,
+        ..Default::default()
+    };
+    let mut bench = bench();
+    bench.target.paused = true;
+    let link = bench.connect(Transport::WebSocket, nothing(), 700, 0);
+    assert_eq!(bench.say(link, bare(), 0).reply.flags & 1, 1, "it is asked");
+    assert_eq!(bench.agent.choose(link, &reads), Choice::NotYet);
+    assert_eq!(bench.agent.choose(link, &reads_not), chosen);
+    let told = AgentToServer {
+        agent_description: Some(AgentDescription {
+            identifying_attributes: vec![KeyValue {
+                key: "team".into(),
+                value: Some(AnyValue {
+                    value: Some(Value::StringValue("red".into())),
+                }),
+            }],
+            ..AgentDescription::default()
+        }),
+        ..bare()
+    };
+    bench.say(link, told, 1);
+    assert_eq!(bench.agent.choose(link, &reads), chosen);
+    // The next process, and a link on which nothing is said of it yet.
+    let mut next = Bench::restored(bench.agent.record(), world.revision(1));
+    let link = next.connect(Transport::WebSocket, nothing(), 900, 0);
+    next.say(link, bare(), 0);
+    assert_eq!(next.agent.choose(link, &reads), chosen);
+}
+
+/// Nobody knows any more whose the instance UID is, and that it was offered
+/// something: it comes by what many may hold.
+#[test]
+fn law2_without_a_binding_a_recognised_credential_is_admitted_for_its_own_profile() {
+    let world = World::new();
+    let shown = Verdict {
+        recognised: [Recognition {
+            profile: world.profile.clone(),
+            number: 1,
+        }]
+        .into(),
+        ..Verdict::default()
+    };
+    let other = ProfileKey::new("a", "another");
+    let offers_to_any = |profile: &ProfileKey| candidates("a", [candidate(profile)].iter());
+    let chosen = |bench: &mut Bench, seconds| {
+        let link = bench.connect_as(shown.clone(), nothing(), seconds).unwrap();
+        [&world.profile, &other].map(|p| bench.agent.choose(link, &offers_to_any(p)))
+    };
+    let own = Choice::Profile(world.profile.clone());
+    let mut unbound = bench();
+    let waits = Choice::AwaitingProof(other.clone());
+    assert_eq!(chosen(&mut unbound, 0), [own.clone(), waits]);
+    assert_eq!(unbound.agent.binding(), None, "and it owns nothing");
+    // One that was seen to be offered it gets what its tenant gives anybody.
+    let mut bound = bench();
+    let (link, heard) = bound.come(nothing(), 0);
+    assert!(heard.offers());
+    bound.leave(link, 1);
+    assert_eq!(chosen(&mut bound, 2), [own, Choice::Profile(other.clone())]);
 }
 
 /// Its record is gone, and the certificate that it was offered is under a CA

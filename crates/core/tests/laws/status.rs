@@ -95,3 +95,19 @@ fn law5_an_empty_bucket_is_a_condition() {
     };
     assert_eq!(reason(exhausted), Reason::OffersExhausted.as_str());
 }
+
+/// They are here, and would be lost if they had to connect anew.
+#[test]
+fn law8_agents_that_could_not_return_are_counted() {
+    let world = World::new();
+    let mut catalog = world.catalog();
+    let spec = Arc::new(world.spec.clone());
+    catalog.adopt(world.revision(1), spec, at(100).wall, true);
+    let here = agent(&world, 1, SettingsState::Pending, true);
+    let stranded = AgentRecord {
+        cannot_return: true,
+        ..here.clone()
+    };
+    let (counts, _) = told(&world, &catalog, &[here, stranded]);
+    assert_eq!((counts.connected, counts.cannot_return), (2, 1));
+}
