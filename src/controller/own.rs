@@ -72,10 +72,11 @@ impl Controller {
         let problem = match self.catalog.object(object) {
             Observed::Pending => return,
             Observed::Forbidden(remedy) => Some(format!("{object} may not be read: {remedy}")),
-            // One that is replaced is away for a moment.
+            // One that is replaced is away for a moment. At the start, or if its
+            // name is wrong, nothing is revoked by it, which must not be missed.
             Observed::Absent => {
                 self.deny.get_or_insert_default();
-                None
+                Some(format!("{object} does not exist"))
             }
             Observed::Present(object) => {
                 let data = object.data.iter();

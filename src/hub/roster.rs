@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use opamp_operator_api::ProfileKey;
@@ -19,6 +20,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::seats::{Seat, Seats};
+
+/// How long a full roster is not searched again for somebody to forget, when
+/// there was nobody: the search looks at everyone, and everyone waits for it.
+const SEARCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// An agent that others may hold.
 pub type SharedAgent = Arc<Mutex<Agent>>;
@@ -39,6 +44,8 @@ pub struct Dirty {
 pub struct Roster {
     agents: Mutex<HashMap<InstanceUid, Vec<SharedAgent>>>,
     max_agents: usize,
+    /// Uptime before which a search for room is known to be in vain.
+    full_until: Mutex<Duration>,
     seats: Arc<Seats>,
     next_link: AtomicU64,
     dirty: Mutex<Dirty>,
@@ -53,6 +60,7 @@ impl Roster {
         Self {
             agents: Mutex::default(),
             max_agents,
+            full_until: Mutex::default(),
             seats: Arc::new(Seats::new(max_of_identity)),
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
@@ -97,10 +105,16 @@ impl Roster {
         let (_, namespace) = homes(verdict);
         let namespace = namespace?;
         if total >= self.max_agents {
-            let forgotten = make_room(&mut agents, &self.seats);
-            if forgotten.is_empty() {
+            let mut full_until = self.full_until.lock();
+            if now.uptime < *full_until {
                 return None;
             }
+            let forgotten = make_room(&mut agents, &self.seats);
+            if forgotten.is_empty() {
+                *full_until = now.uptime + SEARCH_AGAIN;
+                return None;
+            }
+            drop(full_until);
             self.dirty.lock().forgotten.extend(forgotten);
         }
         let agent = Arc::new(Mutex::new(Agent::new(uid, namespace, now)));
@@ -374,6 +388,28 @@ mod tests {
         assert!(!attach(&another), "it speaks for somebody else's UID");
         assert_eq!(roster.all().len(), 1);
         assert!(attach(&owner));
+    }
+
+    /// A search looks at all agents, and all wait for it: newcomers, however
+    /// many, have a full roster searched now and then only.
+    #[test]
+    fn law10_a_full_roster_is_not_searched_for_everybody() {
+        let (roster, now) = (Roster::new(1, 9), Clock::start().now());
+        let uid = |last| InstanceUid::from_bytes([last; 16]);
+        let known = Verdict {
+            anonymous: Some("a".into()),
+            ..Verdict::default()
+        };
+        let agent = roster.find(uid(1), &known, now).unwrap();
+        assert!(roster.find(uid(2), &known, now).is_none());
+        // Now there would be room.
+        drop(agent);
+        assert!(roster.find(uid(2), &known, now).is_none());
+        let later = Now {
+            uptime: now.uptime + SEARCH_AGAIN,
+            ..now
+        };
+        assert!(roster.find(uid(2), &known, later).is_some());
     }
 
     /// Whoever is about to be attached is nobody who gives way.

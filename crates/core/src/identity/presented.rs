@@ -83,11 +83,16 @@ impl std::fmt::Debug for Fingerprint {
     }
 }
 
+/// More certificates than a chain can have: a leaf, six authorities and their
+/// root. Strangers choose what they show, and every order of it may be tried.
+const MAX_CHAIN: usize = 8;
+
 /// What a link showed: certificates whose key it possesses, the fingerprint of
 /// its `Authorization` header, and the marker of the settings it runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Presented {
-    /// Leaf first. Possession of the leaf's key is proved; trust is not.
+    /// Leaf first; nothing else of a chain that is too long. Possession of the
+    /// leaf's key is proved; trust is not.
     pub chain: Vec<CertificateDer<'static>>,
     /// Of the leaf.
     pub leaf: Option<Fingerprint>,
@@ -101,10 +106,13 @@ impl Presented {
     /// From what the transport saw. A marker that does not parse is no marker.
     #[must_use]
     pub fn new(
-        chain: Vec<CertificateDer<'static>>,
+        mut chain: Vec<CertificateDer<'static>>,
         authorization: Option<&[u8]>,
         marker: Option<&[u8]>,
     ) -> Self {
+        if chain.len() > MAX_CHAIN {
+            chain.truncate(1);
+        }
         Self {
             leaf: chain.first().map(|leaf| Fingerprint::of(leaf)),
             chain,

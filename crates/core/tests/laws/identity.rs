@@ -659,3 +659,24 @@ fn law7_a_name_that_breaks_lines_names_nobody() {
     let forged = named(&ca, "edge\nWARN nothing to see", None);
     assert_eq!(verify(&trust, &forged), Proof::Refused);
 }
+
+#[test]
+fn law10_a_chain_that_is_too_long_is_not_followed() {
+    let root = Ca::new("fleet");
+    let trust = trust(vec![
+        Authenticator::certificate("fleet", "a", &[root.der()]).unwrap(),
+    ]);
+    let with = |others: usize| {
+        let mut chain = named(&root, "edge", None).chain;
+        chain.extend(std::iter::repeat_n(Ca::new("fleet").der(), others));
+        let leaf = chain[0].clone();
+        let shown = Presented::new(chain, None, None);
+        assert_eq!(shown.leaf, Some(Fingerprint::of(&leaf)));
+        shown
+    };
+    assert_eq!(with(7).chain.len(), 8);
+    assert_eq!(subject(verify(&trust, &with(7))).unwrap(), "CN:edge");
+    // What it is recognised by is still known; and this leaf needs no other.
+    assert_eq!(with(60).chain.len(), 1);
+    assert_eq!(subject(verify(&trust, &with(60))).unwrap(), "CN:edge");
+}
