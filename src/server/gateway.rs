@@ -8,6 +8,7 @@ use opamp_wire::{InstanceUid, Reply, proto::AgentToServer};
 
 use super::{
     exchange::{Attached, bad_request, exchange, unavailable},
+    quota::Account,
     shared::Shared,
     standing::{Standing, revoked},
     subscriptions::Subscriptions,
@@ -27,7 +28,7 @@ impl Gateway {
     pub(super) fn hear(
         &mut self,
         shared: &Shared,
-        standing: &Standing,
+        (standing, account): (&Standing, &Account),
         uid: InstanceUid,
         message: &AgentToServer,
     ) -> Reply {
@@ -37,8 +38,14 @@ impl Gateway {
                 let wait = shared.refusal();
                 return unavailable(uid, "too many agents on one connection", wait);
             }
-            let attached = match Attached::websocket(hub, uid, standing) {
+            let verdict = standing.verdict.for_uid(uid);
+            let taken = shared.quotas.takes(account, hub, uid, &verdict);
+            let attached = taken.and_then(|()| Attached::websocket(hub, uid, standing));
+            let attached = match attached {
                 Ok(attached) => attached,
+                Err(denied) if denied.is_for_now() => {
+                    return unavailable(uid, &denied.text(), shared.refusal());
+                }
                 Err(denied) => return bad_request(uid, denied.text()),
             };
             attached.agent.lock().mark_shared(attached.id);

@@ -269,9 +269,8 @@ impl Session {
             }
         } else if other {
             self.meet_another();
-            let reply = self
-                .gateway
-                .hear(&self.shared, &self.standing, uid, &message);
+            let whose = (&self.standing, &*self.account);
+            let reply = self.gateway.hear(&self.shared, whose, uid, &message);
             return Outcome::Answer(reply, None);
         }
         let Some((attached, subscriptions)) = &mut self.attached else {
