@@ -134,6 +134,9 @@ fn link(
     // one that polls go on by would not be the newest.
     let id = join(hub, &mut agent, Transport::Http, standing, verdict)?;
     for old in old {
+        if !agent.gives_way(old, id) {
+            continue;
+        }
         let step = agent.detach(old, now);
         hub.roster.note(&agent, &step.transitions);
     }
