@@ -134,10 +134,10 @@ fn link(
     // comes in between: of two polls at once each would make a link, and the
     // one that polls go on by would not be the newest.
     let id = join(hub, &mut agent, Transport::Http, presented, verdict)?;
-    // One that still speaks for the agent proved more: that ends by its own
-    // silence only.
-    let speaker = agent.newest_link().map(|speaker| speaker.id);
-    for old in old.into_iter().filter(|old| Some(*old) != speaker) {
+    for old in old {
+        if !agent.gives_way(old, id) {
+            continue;
+        }
         let step = agent.detach(old, now);
         hub.roster.note(&agent, &step.transitions);
     }

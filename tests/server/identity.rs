@@ -26,7 +26,7 @@ use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
 
 use crate::{
     offers::{OFFERED, Offers, candidate, profile, publish, target},
-    peer::{BOTH, Peer, full},
+    peer::{BOTH, Over, Peer, bare, full, pass},
     world::{OTHER, PROTOBUF, SOON, TOKEN, World, ask, close_code, hello, tokens},
 };
 
@@ -192,6 +192,34 @@ async fn law2_both_who_shows_a_shared_credential_alone_awaits_proof_of_more() {
         let heard = owner.say(full()).await;
         assert!(heard.connection_settings.is_some(), "{over:?}");
     }
+}
+
+/// Another holder of what was offered polls under the instance UID of an agent
+/// that shows who it is.
+#[tokio::test]
+async fn law2_http_weaker_proof_never_displaces_stronger() {
+    let world = World::start(Limits::default()).await;
+    let offers = Offers::new(world.hub.clock.now());
+    let (first, entry) = offers.published(1, |_| {});
+    let sources = Sources {
+        authenticators: tokens(),
+        ..Sources::default()
+    };
+    world.judge_by(sources, &Ledger::new(vec![entry]));
+    publish(&world.hub, first.clone());
+    let mut owner = Peer::new(&world, Over::Http, 1).await;
+    assert!(owner.say(full()).await.connection_settings.is_some());
+    let mut owner = owner.back_with(TOKEN, first.current.marker()).await;
+    owner.stays_alone(full()).await;
+    let mut holder = Peer::showing(&world, Over::Http, 1, OFFERED, None).await;
+    holder.stays_alone(full()).await;
+    let applied = |peer: &Peer<'_>| peer.record().unwrap().state == SettingsState::Applied;
+    assert!(applied(&owner), "nothing was taken back");
+    pass(16).await;
+    let second = offers.target(2, |spec| spec.opamp.heartbeat_interval_seconds = 20);
+    publish(&world.hub, second);
+    holder.stays_alone(bare()).await;
+    assert!(owner.news().await.connection_settings.is_some());
 }
 
 /// Each is somebody else's, at home elsewhere, with settings of its own.

@@ -108,6 +108,54 @@ async fn m12_law10_an_identity_brings_in_so_many_new_agents() {
     assert_eq!(world.post(&other, &hello(4).encode_to_vec()).await.0, 200);
 }
 
+/// They come over one connection, and count as any others.
+#[tokio::test]
+async fn m12_law10_a_gateway_brings_in_no_more_new_agents_than_its_identity_may() {
+    let world = World::trusting(Limits {
+        new_agents_per_identity: 2,
+        refusal_seconds: 2,
+        ..Limits::default()
+    })
+    .await;
+    let mut gateway = world.socket().await;
+    for known in [1, 2] {
+        let heard = ask(&mut gateway, &hello(known)).await;
+        assert!(heard.error_response.is_none(), "{known}");
+    }
+    let refused = ask(&mut gateway, &hello(3)).await;
+    assert_eq!(refused.instance_uid, hello(3).instance_uid);
+    told_to_wait(&refused.error_response.unwrap());
+    // The others go on, on the same connection.
+    assert!(ask(&mut gateway, &hello(2)).await.error_response.is_none());
+}
+
+#[tokio::test]
+async fn m12_law10_a_gateway_carries_so_many_agents() {
+    let world = World::remembering(
+        3000,
+        Limits {
+            messages_per_connection: u32::MAX,
+            refusal_seconds: 2,
+            ..Limits::default()
+        },
+    )
+    .await;
+    world.trust();
+    let mut gateway = world.socket().await;
+    let of = |number: u16| AgentToServer {
+        instance_uid: [&[7; 14][..], &number.to_be_bytes()].concat().into(),
+        ..hello(0)
+    };
+    // The first of the connection, and 1024 behind it.
+    for number in 0..=1024 {
+        let heard = ask(&mut gateway, &of(number)).await;
+        assert!(heard.error_response.is_none(), "{number}");
+    }
+    let refused = ask(&mut gateway, &of(1025)).await;
+    told_to_wait(&refused.error_response.unwrap());
+    assert!(ask(&mut gateway, &of(9)).await.error_response.is_none());
+}
+
 /// Sends until it is refused.
 async fn flood(loud: &mut Socket) -> u32 {
     for heard in 0..1000 {

@@ -415,6 +415,17 @@ impl Agent {
         self.links.iter().max_by_key(strength)
     }
 
+    /// Over HTTP an agent has one link: does an older one end because of the
+    /// newer? Not if it proves more: weaker proof displaces nothing, and what
+    /// it belongs to may be somebody else's, who only knows the instance UID.
+    #[must_use]
+    pub fn gives_way(&self, older: LinkId, newer: LinkId) -> bool {
+        let links = self.link(older).zip(self.link(newer));
+        links.is_some_and(|(older, newer)| {
+            older.followed || older.rights.strength() <= newer.rights.strength()
+        })
+    }
+
     /// Does the newer link show what was offered on the older one? Then it is
     /// that agent, come back with what it was given.
     fn follows(&self, newer: &Link, older: &Link) -> bool {

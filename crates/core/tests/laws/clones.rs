@@ -217,6 +217,22 @@ fn law2_weaker_proof_never_displaces_stronger() {
     assert!(renamed(&mut bench, weak, 61));
 }
 
+/// Over HTTP, where a new link ends the one before.
+#[test]
+fn law2_weaker_proof_ends_no_stronger_link() {
+    let world = World::new();
+    let mut bench = Bench::new(world.revision(1));
+    let owns = bench.connect_as(owner(), nothing(), 0).unwrap();
+    assert!(bench.say(owns, full(), 0).offers());
+    let weak = bench.connect_as(holder(&world, 1), nothing(), 1).unwrap();
+    let again = bench.connect_as(owner(), nothing(), 2).unwrap();
+    // Back with the settings that it was offered: it shows less, and is itself.
+    assert!(bench.agent.gives_way(owns, weak));
+    assert!(!bench.agent.gives_way(again, weak));
+    assert!(bench.agent.gives_way(weak, again));
+    assert!(bench.agent.gives_way(owns, again));
+}
+
 /// The link that was offered is half open still when the agent comes back with
 /// what it was given, and nothing else.
 #[test]

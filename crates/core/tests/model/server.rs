@@ -62,9 +62,13 @@ impl Fleet {
             polls: 0,
         });
         sim.shows = shows;
-        // As the server does: an agent has one link over HTTP.
+        // As the server does: an agent has one link over HTTP, but for one that
+        // proves more.
         if transport == Transport::Http {
             for old in old {
+                if !self.agents[agent].agent.gives_way(old, id) {
+                    continue;
+                }
                 self.close(agent, old);
             }
         }

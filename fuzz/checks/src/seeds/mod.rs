@@ -164,6 +164,7 @@ mod tests {
                 "claims-audience-text",
                 "claims-ended-just-now",
                 "claims-end-fraction",
+                "claims-end-beyond-time",
                 "claims-in-a-list",
                 "claims-at-home-elsewhere",
             ];
