@@ -209,7 +209,7 @@ fn spread(wait: Duration) -> Duration {
     // Without randomness it is only less polite.
     let _ = getrandom::fill(&mut random);
     let random = u32::from(u16::from_ne_bytes(random));
-    wait - wait / 10 * random / (1 << u16::BITS)
+    wait / 10 * 9 + wait / (10 << u16::BITS) * random
 }
 
 /// Asks again now and then, as long as anybody wants to know.
