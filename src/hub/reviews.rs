@@ -127,10 +127,11 @@ impl Reviews {
         match answered.await {
             Ok(Judged::Vouched(account)) => {
                 let vouched = Arc::new(account.vouched(authenticator));
+                let left = vouched.expires.map_or(KEPT, left);
                 Some(Answer {
                     subject: self.follow(&vouched),
                     bearer: Bearer::Vouched(vouched),
-                    until: Instant::now() + KEPT,
+                    until: Instant::now() + KEPT.min(left),
                 })
             }
             Ok(Judged::Denied(why)) => {
@@ -174,10 +175,8 @@ impl Reviews {
         if followed {
             return Some(subject);
         }
-        let ends = vouched.expires.map(|end| {
-            Duration::try_from(end.duration_since(jiff::Timestamp::now())).unwrap_or_default()
-        });
-        let first = ends.map_or(self.every, |ends| ends.min(self.every));
+        let first = spread(self.every);
+        let first = vouched.expires.map_or(first, |end| first.min(left(end)));
         tokio::spawn(review(
             self.questions.clone(),
             Arc::clone(&self.subjects),
@@ -199,6 +198,20 @@ impl Reviews {
     }
 }
 
+/// What is left until a moment.
+fn left(end: jiff::Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(jiff::Timestamp::now())).unwrap_or_default()
+}
+
+/// Up to a tenth less: who came at once is not asked about at once.
+fn spread(wait: Duration) -> Duration {
+    let mut random = [0; 2];
+    // Without randomness it is only less polite.
+    let _ = getrandom::fill(&mut random);
+    let random = u32::from(u16::from_ne_bytes(random));
+    wait / 10 * 9 + wait / (10 << u16::BITS) * random
+}
+
 /// Asks again now and then, as long as anybody wants to know.
 async fn review(
     questions: mpsc::Sender<Question>,
@@ -210,7 +223,6 @@ async fn review(
 ) {
     let mut wait = first;
     loop {
-        // Not all at once, if all came at once.
         sleep(wait.max(Duration::from_secs(1))).await;
         {
             let mut subjects = subjects.lock();
@@ -229,7 +241,7 @@ async fn review(
         let asked = questions.try_send(question).is_ok();
         let answer = timeout(PATIENCE, answered).await;
         wait = match answer {
-            Ok(Ok(Standing::Stands)) => every,
+            Ok(Ok(Standing::Stands)) => spread(every),
             Ok(Ok(Standing::Gone(why))) => {
                 tracing::info!(identity = %vouched.identity, why, "what the Kubernetes API vouched for is gone");
                 if let Some(gone) = subjects.lock().remove(&subject) {
@@ -239,9 +251,9 @@ async fn review(
             }
             Ok(Ok(Standing::Unknown(why))) if asked => {
                 tracing::warn!(identity = %vouched.identity, why, "an identity cannot be reviewed; it stays as it is");
-                ASK_AGAIN
+                spread(ASK_AGAIN)
             }
-            _ => ASK_AGAIN,
+            _ => spread(ASK_AGAIN),
         };
     }
 }

@@ -479,8 +479,93 @@ async fn law8_an_identity_is_reviewed_when_its_token_ends_and_not_cut_off_for_th
         asked.recv().await,
         Some(Question::Standing { .. })
     ));
-    assert!(begun.elapsed().as_secs() >= 3600 + waited);
+    assert!(begun.elapsed().as_secs() >= 3240 + waited);
     assert!(!*gone.borrow());
+}
+
+/// A fleet that came back at once is not asked about at once an hour later.
+#[tokio::test(start_paused = true)]
+async fn law10_who_came_together_is_not_reviewed_together() {
+    const FLEET: usize = 64;
+    let (questions, mut asked) = mpsc::channel(2 * FLEET);
+    let reviews = Arc::new(Reviews::new(questions, Duration::from_secs(3600)));
+    let mut asking = Vec::new();
+    for number in 0..FLEET {
+        let reviews = Arc::clone(&reviews);
+        asking.push(tokio::spawn(async move {
+            let token = number.to_string();
+            let fingerprint = Fingerprint::of_authorization(token.as_bytes());
+            reviews.ask("cluster", "opamp", &token, fingerprint).await
+        }));
+    }
+    for number in 0..FLEET {
+        let Some(Question::Token { answer, .. }) = asked.recv().await else {
+            panic!("no question")
+        };
+        let pod = Bound {
+            name: "pod".into(),
+            uid: number.to_string(),
+        };
+        let account = ServiceAccount {
+            pod: Some(pod),
+            ..account()
+        };
+        answer.send(Judged::Vouched(Box::new(account))).unwrap();
+    }
+    let mut here = Vec::new();
+    for asking in asking {
+        here.push(asking.await.unwrap().1.unwrap());
+    }
+    let begun = tokio::time::Instant::now();
+    let mut moments = std::collections::BTreeSet::new();
+    for _ in 0..FLEET {
+        let Some(Question::Standing { answer, .. }) = asked.recv().await else {
+            panic!("no question")
+        };
+        moments.insert(begun.elapsed().as_secs());
+        answer.send(Standing::Stands).unwrap();
+    }
+    assert!(moments.last() <= Some(&3600), "{moments:?}");
+    assert!(moments.len() > FLEET / 2, "{moments:?}");
+}
+
+/// What is kept of a token is not kept beyond its end.
+#[tokio::test(start_paused = true)]
+async fn law2_a_token_that_ends_meanwhile_is_asked_about_again() {
+    let (questions, mut asked) = mpsc::channel(4);
+    let reviews = Arc::new(Reviews::new(questions, Duration::from_secs(3600)));
+    let fingerprint = Fingerprint::of_authorization(b"Bearer x");
+    let ask = || {
+        let reviews = Arc::clone(&reviews);
+        tokio::spawn(async move { reviews.ask("cluster", "opamp", "x", fingerprint).await })
+    };
+    let asking = ask();
+    let Some(Question::Token { answer, .. }) = asked.recv().await else {
+        panic!("no question")
+    };
+    let account = ServiceAccount {
+        expires: Some(jiff::Timestamp::now() + Duration::from_secs(20)),
+        ..account()
+    };
+    answer.send(Judged::Vouched(Box::new(account))).unwrap();
+    let (bearer, _here) = asking.await.unwrap();
+    assert!(matches!(bearer, Bearer::Vouched(_)));
+    tokio::time::advance(Duration::from_secs(21)).await;
+    let mut asking = ask();
+    let said = loop {
+        tokio::select! {
+            said = &mut asking => break said.unwrap().0,
+            question = asked.recv() => match question {
+                Some(Question::Token { answer, .. }) => {
+                    let expired = Judged::Denied("it has expired".into());
+                    answer.send(expired).unwrap();
+                }
+                Some(Question::Standing { answer, .. }) => answer.send(Standing::Stands).unwrap(),
+                None => panic!("no question"),
+            },
+        }
+    };
+    assert_eq!(said, Bearer::Nobody);
 }
 
 fn cluster() -> Sources {
