@@ -42,10 +42,6 @@ struct Heard {
 
 /// A connection of an agent.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and none excludes another"
-)]
 pub struct Link {
     /// Which.
     pub id: LinkId,
