@@ -1,6 +1,6 @@
 //! What every answer must be, and what the laws say of the offer in it.
 
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashMap, time::Duration};
 
 use opamp_operator_core::{
     Now,
@@ -42,16 +42,14 @@ struct Sent {
 #[derive(Default)]
 pub(crate) struct Watch {
     offers: Vec<Sent>,
-    capabilities: AgentCapabilities,
-    /// Links on which it said what it can do.
-    known: HashSet<LinkId>,
+    /// What it last said that it can do, on each link.
+    capabilities: HashMap<LinkId, AgentCapabilities>,
 }
 
 impl Watch {
     pub(crate) fn heard(&mut self, link: LinkId, capabilities: u64) {
         if capabilities != 0 {
-            self.capabilities = capabilities.into();
-            self.known.insert(link);
+            self.capabilities.insert(link, capabilities.into());
         }
     }
 
@@ -89,8 +87,8 @@ impl Watch {
         target: Option<&Target>,
         now: Now,
     ) {
-        let capable =
-            self.known.contains(&link.id) && self.capabilities.accepts_opamp_connection_settings();
+        let said = self.capabilities.get(&link.id);
+        let capable = said.is_some_and(|said| said.accepts_opamp_connection_settings());
         assert!(capable, "law 1");
         assert!(!link.shared, "law 2: on a shared link");
         let home = agent.namespace() == "a";

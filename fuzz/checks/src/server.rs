@@ -237,7 +237,10 @@ impl Server {
         drop(agent);
         let (shared, id) = self.attach(uid)?;
         for old in old {
-            self.detach(&shared, old);
+            let gives_way = shared.lock().gives_way(old, id);
+            if gives_way {
+                self.detach(&shared, old);
+            }
         }
         Some((shared, id))
     }

@@ -426,6 +426,12 @@ impl Agent {
         })
     }
 
+    /// Does another link speak for the agent that proves more than this one?
+    pub(super) fn is_outranked(&self, id: LinkId) -> bool {
+        let links = self.link(id).zip(self.newest_link());
+        links.is_some_and(|(link, speaks)| speaks.rights.strength() > link.rights.strength())
+    }
+
     /// Does the newer link show what was offered on the older one? Then it is
     /// that agent, come back with what it was given.
     fn follows(&self, newer: &Link, older: &Link) -> bool {

@@ -3,6 +3,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use opamp_wire::AgentCapabilities;
+
 use super::{Agent, Evidence, Link, Transport, latch, link::FullState};
 use crate::{
     Now,
@@ -68,7 +70,9 @@ impl Agent {
         let Some(target) = target else {
             return silent(Silence::NoTarget);
         };
-        if !link.capabilities_known || !self.capabilities.accepts_opamp_connection_settings() {
+        let takes = |said: AgentCapabilities| said.accepts_opamp_connection_settings();
+        // What was said on a link that others outranked counts for that link.
+        if !link.capabilities.is_some_and(takes) || !takes(self.capabilities) {
             return silent(Silence::Incapable);
         }
         if link.shared {

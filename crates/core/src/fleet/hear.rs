@@ -30,6 +30,9 @@ impl Agent {
         self.last_contact = now.wall;
         let attributes_known = self.attributes.is_some();
         let was_capable = self.capable();
+        // Of the agent it says nothing: it may be somebody else's, who shows
+        // what was offered to it and knows its instance UID.
+        let outranked = self.is_outranked(id);
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return (reply, transitions);
         };
@@ -48,16 +51,22 @@ impl Agent {
             };
         }
         if link.transport == Transport::Http {
-            self.polls.heard(now.uptime);
+            if !outranked {
+                self.polls.heard(now.uptime);
+            }
             reply.capabilities = Some(ServerCapabilities::OURS);
         }
         // 0 is 'not repeated' on a connection and 'unknown' on a new one (H15).
         if message.capabilities != 0 {
-            link.capabilities_known = true;
-            self.capabilities = AgentCapabilities::from(message.capabilities);
+            let said = AgentCapabilities::from(message.capabilities);
+            link.capabilities = Some(said);
+            if !outranked {
+                self.capabilities = said;
+            }
         }
-        let unknown =
-            !link.capabilities_known || (first && !described) || !(attributes_known || described);
+        let unknown = link.capabilities.is_none()
+            || (first && !described)
+            || !(attributes_known || described);
         if link.asks(unknown, now.uptime) {
             reply.flags |= REPORT_FULL_STATE;
         }
@@ -67,7 +76,7 @@ impl Agent {
             let hash = status.last_connection_settings_hash.to_vec();
             link.reported = Some((status.status(), hash));
         }
-        if let Some(description) = &message.agent_description {
+        if let Some(description) = message.agent_description.as_ref().filter(|_| !outranked) {
             let mut known = Attributes {
                 identifying: attributes(&description.identifying_attributes),
                 non_identifying: attributes(&description.non_identifying_attributes),
@@ -82,7 +91,9 @@ impl Agent {
         if was_capable != self.capable() {
             transitions.push(Transition::Capable(self.capable()));
         }
-        transitions.extend(self.hear_failure(id, message, now));
+        if !outranked {
+            transitions.extend(self.hear_failure(id, message, now));
+        }
         (reply, transitions)
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use opamp_operator_api::agent::Transport;
-use opamp_wire::proto::ConnectionSettingsStatuses;
+use opamp_wire::{AgentCapabilities, proto::ConnectionSettingsStatuses};
 
 use crate::{
     identity::{Presented, Rights, Verdict},
@@ -42,10 +42,6 @@ struct Heard {
 
 /// A connection of an agent.
 #[derive(Clone, Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, and none excludes another"
-)]
 pub struct Link {
     /// Which.
     pub id: LinkId,
@@ -74,7 +70,7 @@ pub struct Link {
     heard: Heard,
     pub(super) full_state: FullState,
     /// The last capabilities seen on this link; none before a non-zero value.
-    pub(super) capabilities_known: bool,
+    pub(super) capabilities: Option<AgentCapabilities>,
     pub(super) offered: Vec<WireHash>,
     /// Status and hash as reported on this link.
     pub(super) reported: Option<(ConnectionSettingsStatuses, Vec<u8>)>,
@@ -106,7 +102,7 @@ impl Link {
             last_message: attached,
             heard: Heard::default(),
             full_state: FullState::NotYet,
-            capabilities_known: false,
+            capabilities: None,
             offered: Vec::new(),
             reported: None,
         }

@@ -7,10 +7,16 @@ use opamp_operator_core::{
     fleet::{LinkId, Transition, Transport},
     identity::{Bearer, Presented, Recognition, Verdict, Vouched},
 };
-use opamp_wire::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value::Value};
+use opamp_wire::{
+    AgentCapabilities,
+    proto::{
+        AgentDescription, AgentToServer, AnyValue, ConnectionSettingsStatuses, KeyValue,
+        any_value::Value,
+    },
+};
 
 use crate::{
-    common::{Bench, World, at, bench, evidence, full, nothing},
+    common::{Bench, CAPABLE, World, able, at, bench, evidence, full, nothing, reported},
     identity::vouched,
 };
 
@@ -231,6 +237,45 @@ fn law2_weaker_proof_ends_no_stronger_link() {
     assert!(!bench.agent.gives_way(again, weak));
     assert!(bench.agent.gives_way(weak, again));
     assert!(bench.agent.gives_way(owns, again));
+}
+
+/// It says what it likes of itself, and nothing of the agent.
+#[test]
+fn law2_weaker_proof_says_nothing_of_the_agent() {
+    let mut world = World::new();
+    let mut bench = Bench::new(world.revision_with(1, 10));
+    let (link, _) = bench.come(nothing(), 0);
+    bench.leave(link, 1);
+    let both = Verdict {
+        recognised: holder(&world, 1).recognised,
+        ..owner()
+    };
+    let marked = bench.marked();
+    let own = bench.connect_as(both, marked, 2).unwrap();
+    bench.say(own, on("one"), 2);
+    let weak = bench.connect_as(holder(&world, 1), nothing(), 20).unwrap();
+    bench.target.current = world.revision_with(2, 20);
+    assert!(bench.refresh(own, 21).push.is_some());
+    let before = bench.agent.record();
+    let hash = bench.target.current.hash(0).as_bytes().to_vec();
+    let lies = [
+        on("two"),
+        reported(ConnectionSettingsStatuses::Failed, &hash),
+        able(CAPABLE & !AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS),
+    ];
+    for lie in lies {
+        assert_eq!(bench.say(weak, lie, 22).transitions, []);
+    }
+    let after = bench.agent.record();
+    assert_eq!(after.attributes, before.attributes);
+    assert_eq!((after.capable, after.state), (true, before.state));
+    // What it said of itself counts for it, once nobody else speaks.
+    bench.leave(own, 23);
+    for seconds in [100, 200, 1_000] {
+        assert!(bench.refresh(weak, seconds).push.is_none());
+    }
+    let able_now = bench.say(weak, able(CAPABLE), 2_000);
+    assert!(able_now.offers());
 }
 
 /// The link that was offered is half open still when the agent comes back with

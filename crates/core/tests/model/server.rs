@@ -79,6 +79,10 @@ impl Fleet {
         let now = self.now();
         let sim = &mut self.agents[agent];
         let mut message = sim.message(says);
+        // Of the agent only such a link says anything as proves no less than
+        // the one that speaks for it.
+        let strength = |link: Option<&Link>| link.map(|link| link.rights.strength());
+        let outranked = strength(sim.agent.newest_link()) > strength(sim.agent.link(id));
         let link = sim.links.iter_mut().find(|link| link.id == id).unwrap();
         message.sequence_num = link.sequence + u64::from(matches!(says, Says::AfterAGap));
         link.sequence = message.sequence_num + 1;
@@ -94,13 +98,17 @@ impl Fleet {
         if message.capabilities != 0 {
             let accepts = AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
             link.capable = Some(message.capabilities & accepts != 0);
-            sim.watch.capabilities = message.capabilities;
+            if !outranked {
+                sim.watch.capabilities = message.capabilities;
+            }
         }
         let report = message.connection_settings_status.as_ref().map(|status| {
             let hash = status.last_connection_settings_hash.to_vec();
             (status.status(), hash)
         });
-        sim.watch.heard(link, report.as_ref(), now);
+        if !outranked {
+            sim.watch.heard(link, report.as_ref(), now);
+        }
         link.reported = report.or(link.reported.take());
         self.exchange(agent, id, Some(&message))?;
         if matches!(says, Says::GoodBye) {
