@@ -266,13 +266,15 @@ async fn m15_a_copied_disk_gets_an_instance_uid_of_its_own() -> Result<()> {
     world.supervisor_with("copy", &options).await?;
     world.supervisor_mut("copy")?.kill9()?;
     copy_identity(&mut world, "original", "copy")?;
-    let before = world.tap.record().of(&uid).len();
+    let before = connections(&world);
     world.supervisor_mut("copy")?.start_again()?;
 
     // Both are live for a minute, then the newer is told its new name.
     let look = |record: &Record| {
-        let all = record.of(&uid);
-        let told = all.iter().skip(before).flat_map(|c| &c.sent);
+        // Whatever it calls itself by now.
+        let all = record.connections();
+        let copies = all.iter().skip(before).filter(|c| c.id != original.id);
+        let told = copies.flat_map(|c| &c.sent);
         let new = told.rev().find_map(|message| message.new_uid.clone());
         Look::some(new, "nobody was told")
     };
