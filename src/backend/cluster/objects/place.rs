@@ -32,9 +32,9 @@ const MANY: usize = 50;
 const FEW: usize = 40;
 /// Most objects of a namespace with watches of their own, each of which is a
 /// connection to the API.
-pub(super) const MOST: usize = 500;
+const MOST: usize = 500;
 /// Most of these that have not heard anything yet: a start is no burst.
-pub(super) const STARTING: usize = 16;
+const STARTING: usize = 16;
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]

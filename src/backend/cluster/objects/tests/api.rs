@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use futures::{StreamExt as _, channel::mpsc, stream};
@@ -168,8 +169,19 @@ impl FakeApi {
         if !watch {
             self.0.lock().unwrap().asks();
         }
-        // As long as a request takes.
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let (answer, late) = self.judge(selector, watch, &query);
+        tokio::time::sleep(late).await;
+        Ok(answer)
+    }
+
+    /// The answer, and how long it is on its way.
+    fn judge(
+        &self,
+        selector: Selector,
+        watch: bool,
+        query: &BTreeMap<String, String>,
+    ) -> (Response<Answer>, Duration) {
         let mut state = self.0.lock().unwrap();
         state.asking -= usize::from(!watch);
         let may = match (&state.may, &selector) {
@@ -189,13 +201,20 @@ impl FakeApi {
         } else {
             (200, state.list(&selector))
         };
-        Ok(Response::builder().status(code).body(body).unwrap())
+        let answer = Response::builder().status(code).body(body).unwrap();
+        (answer, state.late())
     }
 }
 
 impl State {
     fn version(&self) -> u64 {
         self.changes.last().map_or(1, |change| change.version)
+    }
+
+    /// No two connections are equally fast.
+    fn late(&self) -> Duration {
+        let requests = u64::try_from(self.lists + self.watched).unwrap();
+        Duration::from_millis(requests * 7 % 31)
     }
 
     fn asks(&mut self) {
@@ -237,7 +256,14 @@ impl State {
         let missed: Vec<Line> = missed.filter_map(|c| selector.event(c)).map(Ok).collect();
         let (sender, lines) = mpsc::unbounded();
         self.watches.push((selector, sender));
-        StreamBody::new(stream::iter(missed).chain(lines)).boxed_unsync()
+        let late = self.late();
+        let lines = stream::iter(missed)
+            .chain(lines)
+            .then(move |line| async move {
+                tokio::time::sleep(late).await;
+                line
+            });
+        StreamBody::new(lines).boxed_unsync()
     }
 }
 
