@@ -8,6 +8,7 @@ mod fault;
 mod held;
 mod memory;
 mod objects;
+mod patience;
 mod profiles;
 mod queue;
 mod remedy;

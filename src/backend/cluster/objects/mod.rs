@@ -1,6 +1,7 @@
 //! The Secrets and ConfigMaps that somebody names, with as little privilege as
 //! they can be watched with: see [`place`] for which watch tells which.
 
+mod book;
 mod place;
 mod sight;
 #[cfg(test)]
@@ -17,7 +18,8 @@ use opamp_operator_api::ObjectRef;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use place::{Act, Place};
+use book::Act;
+use place::Place;
 use sight::Sight;
 
 use super::remedy::Remedy;

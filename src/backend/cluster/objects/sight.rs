@@ -2,24 +2,21 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use futures::{
-    Stream, StreamExt as _, future,
-    stream::{self, BoxStream},
-};
+use futures::{StreamExt as _, future, stream::BoxStream};
 use k8s_openapi::{
     NamespaceResourceScope,
     api::core::v1::{ConfigMap, Secret},
 };
 use kube::{
     Api, Client, Resource, ResourceExt as _,
-    runtime::{WatchStreamExt as _, watcher, watcher::Config, watcher::Event},
+    runtime::watcher::{Config, Event},
 };
 use opamp_operator_api::{OFFERABLE_LABEL, ObjectKind, ObjectRef};
 use opamp_operator_core::offer::Object;
 use serde::de::DeserializeOwned;
 
 use super::Source;
-use crate::backend::cluster::fault::WatchFault;
+use crate::backend::cluster::{fault::WatchFault, patience};
 
 /// A request to watch is answered for so many seconds, then made again: at
 /// most, and how many fewer it may be.
@@ -67,7 +64,7 @@ where
     let api = Api::<K>::namespaced(client, &object.namespace);
     let config = config().fields(&format!("metadata.name={}", object.name));
     let mut listed = false;
-    patient(watcher(api, config))
+    patience::watch(api, config)
         .filter_map(move |event| {
             let seen = match event {
                 Ok(Event::Init) => {
@@ -94,7 +91,7 @@ fn labelled(client: Client, namespace: &str) -> BoxStream<'static, Sight> {
     let config = config().labels(&format!("{OFFERABLE_LABEL}=true"));
     let namespace = Arc::<str>::from(namespace);
     let named = |secret: Secret| (secret.name_any(), Arc::new(from_secret(secret)));
-    patient(watcher(api, config))
+    patience::watch(api, config)
         .map(move |event| {
             let event = event.map(|event| match event {
                 Event::Init => Event::Init,
@@ -107,27 +104,6 @@ fn labelled(client: Client, namespace: &str) -> BoxStream<'static, Sight> {
             Sight::Labelled(Arc::clone(&namespace), event)
         })
         .boxed()
-}
-
-/// Waits longer each time that a listing fails. That one begins is said only
-/// once it succeeds: as a success of its own it would end the patience.
-fn patient<K: Send + 'static>(
-    events: impl Stream<Item = watcher::Result<Event<K>>> + Send + 'static,
-) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
-    let mut begins = false;
-    let events = events.flat_map(move |event| {
-        let begun = std::mem::take(&mut begins);
-        let said = match event {
-            Ok(Event::Init) => {
-                begins = true;
-                Vec::new()
-            }
-            Ok(event) if begun => vec![Ok(Event::Init), Ok(event)],
-            event => vec![event],
-        };
-        stream::iter(said)
-    });
-    events.default_backoff()
 }
 
 /// Watches that began together are not to end together.
