@@ -325,6 +325,32 @@ async fn law9_a_token_secret_that_breaks_or_goes_refuses_nobody_it_knew() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn law4_what_is_offered_stops_and_goes_on_with_its_secret() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    bench.store(Ok);
+    bench.seconds(2).await;
+    let secret = ObjectRef::secret("a", "token");
+    let there = bench.objects.remove(&secret).unwrap();
+    for (object, reason) in [
+        (None, "False SecretNotFound"),
+        (Some(there), "True Resolved"),
+    ] {
+        let paused = object.is_none();
+        bench.objects.extend(object.map(|o| (secret.clone(), o)));
+        bench.tell(&secret).await;
+        bench.seconds(5).await;
+        let target = bench.target("p").unwrap();
+        assert_eq!((target.current.number(), target.paused), (1, paused));
+        let why = bench.reason("p", "ResolvedRefs");
+        assert_eq!(why.as_deref(), Some(reason));
+    }
+    assert!(bench.ledger.is_empty(), "another revision");
+}
+
+#[tokio::test(start_paused = true)]
 async fn law8_nobody_chooses_among_profiles_that_are_not_all_known() {
     let mut bench = Bench::new(None);
     bench.observe(Observation::Listed("a".into())).await;

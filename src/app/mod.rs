@@ -163,7 +163,7 @@ async fn start_backend(
         Source::Cluster => {
             let (cluster, memory) = reach(&config.namespace, &namespaces, homes).await?;
             let records = cluster.records();
-            tasks.spawn(cluster.run(plug, working.clone()));
+            tasks.spawn(cluster.run(plug));
             Ok((memory, Some(records)))
         }
     }

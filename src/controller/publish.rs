@@ -52,10 +52,15 @@ impl Controller {
                 Settled::Retargeted => self.publish_target(key),
                 Settled::Draft(draft, spec) => self.record(key, *draft, spec).await,
             }
+            if self.catalog.withdraw(key) {
+                self.publish_target(key);
+            }
             self.dirty.insert(key.clone());
         }
         if !due.is_empty() {
             self.publish_candidates();
+            // Of settings that were in force before, nothing needs to be known.
+            self.want();
         }
         let planned = self.replan.iter().filter(|(_, at)| **at <= now.uptime);
         let planned: Vec<_> = planned.map(|(key, _)| key.clone()).collect();
@@ -174,6 +179,7 @@ impl Controller {
         self.publish_trust();
         self.publish_target(key);
         self.publish_candidates();
+        self.want();
         if !over.is_empty()
             && let Err(error) = self.port.reports.try_send(Report::Forget(over))
         {
@@ -227,7 +233,7 @@ impl Controller {
             current,
             previous: state.previous.clone(),
             bound: rollout.bound(),
-            paused: newest.paused,
+            paused: newest.paused || state.withdrawn.is_some(),
         };
         self.rollouts.insert(key.clone(), rollout);
         self.hub.book.publish_target(key, Some(target));

@@ -62,3 +62,7 @@ mod rollout;
 #[cfg(test)]
 #[path = "laws/status.rs"]
 mod status;
+
+#[cfg(test)]
+#[path = "laws/withdrawn.rs"]
+mod withdrawn;

@@ -76,6 +76,19 @@ impl ClusterWorld {
     /// # Errors
     /// When something cannot be made.
     pub async fn watching(name: &str, setup: Setup, more: &[&str]) -> Result<Self> {
+        Self::with_chart(name, setup, more, &[]).await
+    }
+
+    /// As [`ClusterWorld::watching`], with further values of the chart.
+    ///
+    /// # Errors
+    /// When something cannot be made.
+    pub async fn with_chart(
+        name: &str,
+        setup: Setup,
+        more: &[&str],
+        values: &[&str],
+    ) -> Result<Self> {
         let cluster = shared().await?;
         cluster.install_definitions().await?;
         // The chart makes permissions of what the operator is configured with.
@@ -93,7 +106,8 @@ impl ClusterWorld {
         for object in basics(&scene.pki, scene.bootstrap_token()) {
             api.apply(&object).await?;
         }
-        let objects = chart(cluster, &own, &namespaces, authenticators.as_ref()).await?;
+        let authenticators = authenticators.as_ref();
+        let objects = chart(cluster, &own, &namespaces, authenticators, values).await?;
         kubectl.run_with(&["apply", "-f", "-"], &objects).await?;
         scene.set_epilogue(epilogue(&kubectl, &namespaces));
         Ok(Self {
@@ -227,6 +241,7 @@ async fn chart(
     own: &str,
     namespaces: &[String],
     authenticators: Option<&Value>,
+    more: &[&str],
 ) -> Result<String> {
     let folder = repository().join("charts/opamp-operator");
     let folder = folder.to_str().context("a path in UTF-8")?;
@@ -236,10 +251,9 @@ async fn chart(
     let authenticators = format!("authenticators={authenticators}");
     let values = ["--set", "crds.enabled=false", "--set", &watched];
     let values = [&values[..], &["--set-json", &authenticators]].concat();
-    cluster
-        .helm()?
-        .run(&[&template[..], &values].concat())
-        .await
+    let more: Vec<&str> = more.iter().flat_map(|value| ["--set", *value]).collect();
+    let arguments = [&template[..], &values, &more].concat();
+    cluster.helm()?.run(&arguments).await
 }
 
 /// What the API says, for a person who reads a failure.

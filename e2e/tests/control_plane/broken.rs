@@ -3,8 +3,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::broken::{Case, cases};
-use e2e::cluster::ClusterWorld;
-use e2e::manifests::{CLIENT_TLS, config_map, mutual_tls, offerable_tls};
+use e2e::cluster::{ClusterWorld, RELEASE};
+use e2e::manifests::{CLIENT_TLS, config_map, mutual_tls, offerable_secret, offerable_tls};
 use e2e::pki::{Ca, DAY, KeyKind, Window};
 use e2e::scene::{PROFILE, SOON, Setup};
 use serde_json::{Value, json};
@@ -137,6 +137,129 @@ async fn e11_a_wrong_endpoint_or_bundle_never_leaves() -> Result<()> {
         ready(&world, 1, 1).await?;
         is_left_alone(&world, &uid, &leaf, 1).await?;
     }
+    nobody_was_refused(&world)?;
+    world.finish().await
+}
+
+/// A good profile that comes to name something which never leaves.
+struct Turn {
+    what: &'static str,
+    object: Option<Value>,
+    opamp: Value,
+    condition: &'static str,
+    reason: &'static str,
+    names: &'static str,
+}
+
+/// The standard profile with a header from key `value` of this Secret.
+fn with_header(secret: &str) -> Value {
+    let mut opamp = mutual_tls();
+    opamp["headers"] = json!([{"name": "X-Part",
+        "valueFrom": {"secretKeyRef": {"name": secret, "key": "value"}}}]);
+    opamp
+}
+
+fn with_bundle(reference: &Value) -> Value {
+    let mut opamp = mutual_tls();
+    opamp["tls"]["caBundleRef"] = reference.clone();
+    opamp
+}
+
+fn turns(ca: &str) -> Vec<Turn> {
+    let refs = |what, object: Option<Value>, opamp, reason, names| Turn {
+        what,
+        object,
+        opamp,
+        condition: "ResolvedRefs",
+        reason,
+        names,
+    };
+    let typed = |of_type: &'static str, name: &'static str| {
+        let mut object = offerable_secret(name, &[("value", "x")]);
+        object["type"] = json!(of_type);
+        // Without it the API server takes no such Secret.
+        let account = json!({"kubernetes.io/service-account.name": RELEASE});
+        object["metadata"]["annotations"] = account;
+        let refused = "SecretTypeRefused";
+        refs(of_type, Some(object), with_header(name), refused, of_type)
+    };
+    let long = "x".repeat(4097);
+    let long = offerable_secret("long", &[("value", &long)]);
+    let other = offerable_secret("other", &[("another", "x")]);
+    let many = config_map("many", "ca.crt", &ca.repeat(700));
+    vec![
+        typed("helm.sh/release.v1", "release"),
+        typed("bootstrap.kubernetes.io/token", "bootstrap"),
+        typed("kubernetes.io/service-account-token", "account"),
+        refs(
+            "a value that servers refuse",
+            Some(long),
+            with_header("long"),
+            "InvalidHeaderValue",
+            "longer than 4096 bytes",
+        ),
+        refs(
+            "a Secret without that key",
+            Some(other),
+            with_header("other"),
+            "KeyMissing",
+            "it has: another",
+        ),
+        refs(
+            "a leaf's Secret as trust",
+            None,
+            with_bundle(&json!({"kind": "Secret", "name": CLIENT_TLS, "key": "ca.crt"})),
+            "SecretTypeRefused",
+            "caBundleRef",
+        ),
+        refs(
+            "no such ConfigMap",
+            None,
+            with_bundle(&json!({"name": "misspelt", "key": "ca.crt"})),
+            "ConfigMapNotFound",
+            "kubectl get configmap -n",
+        ),
+        Turn {
+            what: "more than agents take",
+            object: Some(many),
+            opamp: with_bundle(&json!({"name": "many", "key": "ca.crt"})),
+            condition: "Accepted",
+            reason: "OfferTooLarge",
+            names: "shorten the CA bundle",
+        },
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e11_a_good_profile_that_comes_to_name_what_never_leaves() -> Result<()> {
+    let (mut world, leaf) = ClusterWorld::with_mutual_tls("e11-turns", Setup::default()).await?;
+    let uid = world.supervisor("a1").await?;
+    shows_leaf(&world, &uid, &leaf).await?;
+    ready(&world, 1, 1).await?;
+    let ca = world.pki.server_ca.pem().to_owned();
+    for turn in turns(&ca) {
+        world.timeline.note("test", turn.what);
+        if let Some(object) = &turn.object {
+            world.api.apply(object).await?;
+        }
+        world.publish_profile(&turn.opamp).await?;
+        // What is in force is still there, and goes on for everybody.
+        for (kind, names) in [
+            (turn.condition, turn.names),
+            ("Ready", "; revision 1 stays in force"),
+        ] {
+            let why = world
+                .api
+                .wait_for_condition(PROFILE, kind, "False", turn.reason, SOON);
+            let said = why.await.context(turn.what)?.message;
+            let whole = kind != "Ready" || said.ends_with(names);
+            ensure!(whole && said.contains(names), "{}: {said:?}", turn.what);
+        }
+        is_left_alone(&world, &uid, &leaf, 1).await?;
+        world.publish_profile(&mutual_tls()).await?;
+        ready(&world, 1, 1).await?;
+    }
+    is_left_alone(&world, &uid, &leaf, 1).await?;
     nobody_was_refused(&world)?;
     world.finish().await
 }

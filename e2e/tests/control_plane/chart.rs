@@ -34,6 +34,7 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("watchNamespaces={a,a}", "/watchNamespaces"),
         ("serviceAccount.create=false", "/serviceAccount/name"),
         ("crds.keep=maybe", "/crds/keep"),
+        ("rbac.secretAccess=Some", "/rbac/secretAccess"),
         ("homeNamespaces={A}", "/homeNamespaces/0"),
         ("authenticators[0].serviceAccount=x", "/authenticators/0"),
         (

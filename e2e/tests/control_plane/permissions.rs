@@ -31,6 +31,12 @@ const OWN: &[Row] = &[
     ("configmaps", "", READ),
 ];
 
+/// Instead of the last two, where it may read no objects but its own.
+const OWN_OBJECTS: &[Row] = &[
+    ("secrets", "opamp-operator-hash-key", READ),
+    ("configmaps", "opamp-operator-held", &["get"]),
+];
+
 const WATCHED: &[Row] = &[
     (
         "opamp-operator.dev/opampconnectionprofiles",
@@ -87,7 +93,7 @@ struct Place {
 impl Place {
     /// `helm template … | kubectl apply -f -`, definitions included; `accounts`
     /// says whether agents may be ServiceAccounts.
-    async fn new(accounts: bool) -> Result<Self> {
+    async fn new(accounts: bool, values: &[&str]) -> Result<Self> {
         let cluster = shared().await?;
         cluster.install_definitions().await?;
         let admin = cluster.api().await?;
@@ -120,7 +126,11 @@ impl Place {
             "--set-json",
             &authenticators,
         ];
-        let objects = cluster.helm()?.run(&arguments).await?;
+        let values: Vec<&str> = values.iter().flat_map(|value| ["--set", *value]).collect();
+        let objects = cluster
+            .helm()?
+            .run(&[&arguments[..], &values].concat())
+            .await?;
         let kubectl = cluster.kubectl()?;
         // The definition is everybody's here: others may be writing it as well.
         let apply = ["apply", "--server-side", "--force-conflicts", "-f", "-"];
@@ -136,6 +146,28 @@ impl Place {
         })
     }
 
+    /// Whether the operator may do this, and nothing else.
+    async fn allows_exactly(&self, expected: &[(&String, Vec<Row>)]) -> Result<()> {
+        let metadata = json!({"name": "nobody", "namespace": self.own});
+        let nobody = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
+        self.admin.apply(&nobody).await?;
+        let (operator, nobody) = (self.of(RELEASE).await?, self.of("nobody").await?);
+        for (namespace, rows) in expected {
+            // Every ServiceAccount may ask who it is and what there is.
+            let everybody = rules(&nobody, namespace).await?;
+            let may: BTreeSet<String> = rules(&operator, namespace).await?;
+            let may: BTreeSet<String> = may.difference(&everybody).cloned().collect();
+            let listed: BTreeSet<String> = rows.iter().flat_map(lines).collect();
+            ensure!(
+                may == listed,
+                "in {namespace}\n  not listed: {:?}\n  not allowed: {:?}",
+                may.difference(&listed).collect::<Vec<_>>(),
+                listed.difference(&may).collect::<Vec<_>>()
+            );
+        }
+        Ok(())
+    }
+
     /// A client of a ServiceAccount of the own namespace.
     async fn of(&self, account: &str) -> Result<Api> {
         let token = self.admin.token(account).await?;
@@ -148,13 +180,9 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_service_account_may_do_exactly_what_is_listed() -> Result<()> {
+    let with = |rows: &[&[Row]]| rows.concat();
     for accounts in [false, true] {
-        let place = Place::new(accounts).await?;
-        let metadata = json!({"name": "nobody", "namespace": place.own});
-        let nobody = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata});
-        place.admin.apply(&nobody).await?;
-        let (operator, nobody) = (place.of(RELEASE).await?, place.of("nobody").await?);
-        let with = |rows: &[&[Row]]| rows.concat();
+        let place = Place::new(accounts, &[]).await?;
         let expected = if accounts {
             [
                 (&place.own, with(&[OWN, REVIEWS])),
@@ -170,21 +198,19 @@ async fn the_service_account_may_do_exactly_what_is_listed() -> Result<()> {
                 (&place.other, Vec::new()),
             ]
         };
-        for (namespace, rows) in expected {
-            // Every ServiceAccount may ask who it is and what there is.
-            let everybody = rules(&nobody, namespace).await?;
-            let may: BTreeSet<String> = rules(&operator, namespace).await?;
-            let may: BTreeSet<String> = may.difference(&everybody).cloned().collect();
-            let listed: BTreeSet<String> = rows.iter().flat_map(lines).collect();
-            ensure!(
-                may == listed,
-                "in {namespace}\n  not listed: {:?}\n  not allowed: {:?}",
-                may.difference(&listed).collect::<Vec<_>>(),
-                listed.difference(&may).collect::<Vec<_>>()
-            );
-        }
+        place.allows_exactly(&expected).await?;
     }
-    Ok(())
+    // With as little as it can begin with, it reads nobody's Secrets.
+    let place = Place::new(false, &["rbac.secretAccess=None"]).await?;
+    let others = |rows: &[Row]| -> Vec<Row> {
+        let anybodys = |row: &&Row| row.1.is_empty() && row.2 == READ;
+        rows.iter().filter(|row| !anybodys(row)).copied().collect()
+    };
+    let expected = [
+        (&place.own, with(&[&others(OWN), OWN_OBJECTS])),
+        (&place.watched, others(WATCHED)),
+    ];
+    place.allows_exactly(&expected).await
 }
 
 fn lines((resource, name, verbs): &Row) -> Vec<String> {
@@ -235,7 +261,7 @@ fn texts(list: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
-    let place = Place::new(false).await?;
+    let place = Place::new(false, &[]).await?;
     let operator = place.of(RELEASE).await?;
     let (own, watched, other) = (&place.own[..], &place.watched[..], &place.other[..]);
     let profiles = "opamp-operator.dev/opampconnectionprofiles";

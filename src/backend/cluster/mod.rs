@@ -7,33 +7,24 @@ mod events;
 mod fault;
 mod held;
 mod memory;
+mod objects;
+mod patience;
 mod profiles;
 mod queue;
-mod references;
 mod remedy;
 mod reviews;
 mod statuses;
 mod subjects;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{Api, Client, api::PostParams};
-use opamp_operator_api::ObjectRef;
 use opamp_operator_core::{fleet::AgentRecord, identity::KeyRing};
-use tokio::{
-    sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
-    time::timeout,
-};
-use tokio_util::sync::CancellationToken;
+use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 use super::{
-    Homes, Memory, Observation, Plug, Report, Ticket, Wanted,
+    Homes, Memory, Plug, Report,
     documents::{self, Pages},
 };
 use crate::judge::Judge;
@@ -42,8 +33,6 @@ pub use memory::MemoryError;
 
 /// Who writes: the field manager of everything that is applied.
 const FIELD_MANAGER: &str = "opamp-operator";
-/// Most objects that are watched one by one.
-const MAX_WATCHES: usize = 500;
 /// A silent connection to the API is given up after this: longer than a watch
 /// is silent by agreement (290 s).
 const READ_TIMEOUT: Duration = Duration::from_secs(330);
@@ -147,9 +136,8 @@ impl Cluster {
         Records(Arc::clone(&self.agents))
     }
 
-    /// Watches and writes until `closing` is cancelled and all reports are
-    /// written.
-    pub async fn run(self, mut plug: Plug, closing: CancellationToken) {
+    /// Watches and writes until all reports are written.
+    pub async fn run(self, mut plug: Plug) {
         let (mut watches, mut storing) = (JoinSet::new(), JoinSet::new());
         for namespace in &self.namespaces {
             let watch = profiles::Watch::new(
@@ -168,6 +156,9 @@ impl Cluster {
             pages,
         ));
         let (client, remedy) = (self.client.clone(), self.remedy.clone());
+        let objects =
+            objects::Objects::new(client.clone(), remedy.clone(), plug.observations.clone());
+        watches.spawn(objects.run(plug.wanted));
         let subjects =
             subjects::Subjects::new(client.clone(), remedy.clone(), plug.observations.clone());
         let reviewer = reviews::Reviewer::new(client, remedy, self.homes.clone(), subjects.seen());
@@ -181,15 +172,8 @@ impl Cluster {
             let held = Arc::clone(&self.held);
             tokio::spawn(async move { tokio::join!(statuses.run(), agents.run(), held.run()) })
         };
-        let mut followed = BTreeMap::new();
-        let mut wants = true;
         loop {
             tokio::select! {
-                changed = plug.wanted.changed(), if wants && !closing.is_cancelled() => {
-                    wants = changed.is_ok();
-                    let wanted = plug.wanted.borrow_and_update().clone();
-                    self.follow(wanted, &mut followed, &mut watches, &plug.observations);
-                }
                 Some(ended) = watches.join_next() => {
                     // A watch only ends when it is told to, or by a fault of ours:
                     // then the process must not go on without it.
@@ -245,37 +229,6 @@ impl Cluster {
             Report::Held(held) => self.held.put(held),
             // Answered, so taken apart by the caller.
             Report::Ledger(..) => {}
-        }
-    }
-
-    /// One watch per wanted object.
-    fn follow(
-        &self,
-        wanted: Wanted,
-        followed: &mut BTreeMap<ObjectRef, (Ticket, AbortHandle)>,
-        watches: &mut JoinSet<()>,
-        observations: &mpsc::Sender<Observation>,
-    ) {
-        followed.retain(|object, (ticket, watch)| {
-            let keep = wanted.get(object) == Some(ticket);
-            if !keep {
-                watch.abort();
-            }
-            keep
-        });
-        for (object, ticket) in wanted {
-            if followed.contains_key(&object) {
-                continue;
-            }
-            let reader = references::Reader::new(self.remedy.clone());
-            let observations = observations.clone();
-            let watch = if followed.len() < MAX_WATCHES {
-                let client = self.client.clone();
-                watches.spawn(reader.follow(client, object.clone(), ticket, observations))
-            } else {
-                watches.spawn(reader.decline(object.clone(), ticket, observations))
-            };
-            followed.insert(object, (ticket, watch));
         }
     }
 }

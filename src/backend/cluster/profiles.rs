@@ -9,13 +9,13 @@ use futures::StreamExt as _;
 use kube::{
     Api, Client, ResourceExt as _,
     api::{ApiResource, DynamicObject},
-    runtime::{WatchStreamExt as _, watcher, watcher::Event},
+    runtime::watcher::{Config, Event},
 };
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfile};
 use opamp_operator_core::catalog::Stored;
 use tokio::sync::mpsc;
 
-use super::fault::WatchFault;
+use super::{fault::WatchFault, patience};
 use crate::{
     backend::{Observation, refuse},
     judge::Judge,
@@ -59,7 +59,7 @@ impl Watch {
 
     /// Runs until the other side is gone.
     pub(super) async fn run(mut self) {
-        let stream = watcher(self.api.clone(), watcher::Config::default()).default_backoff();
+        let stream = patience::watch(self.api.clone(), Config::default());
         let mut stream = std::pin::pin!(stream);
         while let Some(event) = stream.next().await {
             let told = match event {

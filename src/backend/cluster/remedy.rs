@@ -6,7 +6,7 @@ use std::sync::Arc;
 use opamp_operator_api::{ObjectKind, ObjectRef};
 
 /// Knows who we are.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Remedy {
     whom: Arc<str>,
 }
@@ -35,6 +35,12 @@ impl Remedy {
             &rights,
             &self.whom,
         )
+    }
+
+    /// Lets us read all Secrets of a namespace: RBAC knows no labels.
+    pub(super) fn all_secrets(&self, namespace: &str) -> String {
+        let rights = "--verb=get,list,watch --resource=secrets";
+        in_namespace("opamp-operator-secrets", namespace, rights, &self.whom)
     }
 
     /// Lets us see which ServiceAccounts and Pods of a namespace exist.

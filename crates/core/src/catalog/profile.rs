@@ -1,15 +1,16 @@
 //! One profile: as it was read, and what is in force of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use opamp_operator_api::v1alpha1::{
-    OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause,
+use opamp_operator_api::{
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause},
+    values::{ObjectKind, ObjectRef},
 };
 
 use crate::{
     earliest,
-    offer::{ReferenceState, Refusal, Revision},
+    offer::{Observed, ReferenceState, Refusal, Revision, references},
 };
 
 /// A profile as it was read.
@@ -43,6 +44,9 @@ pub struct ProfileState {
     /// The spec that `current` was made of: whom it selects and at which
     /// priority is as much in force as the settings are.
     pub in_force: Option<Arc<OpAMPConnectionProfileSpec>>,
+    /// An object of `in_force` that its owner took away: who has the settings
+    /// keeps them, and nobody else is offered them.
+    pub withdrawn: Option<ObjectRef>,
     /// When `current` came into force.
     pub started: Option<Timestamp>,
     /// Why it did.
@@ -66,6 +70,7 @@ impl ProfileState {
             current: None,
             previous: None,
             in_force: None,
+            withdrawn: None,
             started: None,
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,
@@ -80,6 +85,34 @@ impl ProfileState {
     #[must_use]
     pub fn spec(&self) -> Option<&Arc<OpAMPConnectionProfileSpec>> {
         self.stored.spec.as_ref().ok()
+    }
+
+    /// Everything that it needs to know about: also of the settings in force,
+    /// which go to new agents only while their objects may be offered.
+    pub(super) fn references(&self, namespace: &str) -> BTreeSet<ObjectRef> {
+        let specs = [self.spec(), self.in_force.as_ref()];
+        let specs = specs.into_iter().flatten();
+        specs.flat_map(|spec| references(namespace, spec)).collect()
+    }
+
+    /// Whether an object of the settings in force was taken away: whether that
+    /// changed.
+    pub(super) fn withdraw<'a>(
+        &mut self,
+        namespace: &str,
+        observe: impl Fn(&ObjectRef) -> &'a Observed,
+    ) -> bool {
+        let in_force = self.in_force.as_ref();
+        let names = in_force.map(|spec| references(namespace, spec));
+        let taken = |object: &ObjectRef| match observe(object) {
+            Observed::Absent | Observed::Forbidden(_) => true,
+            Observed::Present(present) => object.kind == ObjectKind::Secret && !present.offerable,
+            Observed::Pending => false,
+        };
+        let withdrawn = names.into_iter().flatten().find(taken);
+        let changed = self.withdrawn != withdrawn;
+        self.withdrawn = withdrawn;
+        changed
     }
 
     pub(super) fn conclude(&mut self, refusal: Option<Refusal>) {

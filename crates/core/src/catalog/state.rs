@@ -16,7 +16,7 @@ use opamp_operator_api::{
 use super::{Candidate, ProfileState, Stored};
 use crate::{
     Now,
-    offer::{Context, Draft, Observed, Outcome, Refusal, Revision, references, resolve},
+    offer::{Context, Draft, Observed, Outcome, Refusal, Revision, resolve},
 };
 
 /// Tenants stay below, so that an admin can always step in above them.
@@ -110,10 +110,7 @@ impl Catalog {
         }
         let due = now.uptime + self.settings.debounce;
         for (key, state) in &mut self.profiles {
-            let names = state
-                .spec()
-                .is_some_and(|spec| references(&key.namespace, spec).contains(object));
-            if names {
+            if state.references(&key.namespace).contains(object) {
                 // What is read for the first time did not change.
                 if !first {
                     state.last_change = match object.kind {
@@ -130,8 +127,7 @@ impl Catalog {
     /// What is known of an object.
     #[must_use]
     pub fn object(&self, object: &ObjectRef) -> &Observed {
-        static PENDING: Observed = Observed::Pending;
-        self.objects.get(object).unwrap_or(&PENDING)
+        observed(&self.objects, object)
     }
 
     /// Forgets what nobody names any more: no secret is kept without a use, and
@@ -140,15 +136,10 @@ impl Catalog {
         self.objects.retain(|object, _| keep(object));
     }
 
-    /// Everything the profiles name.
+    /// Everything the profiles name, and what is in force of them.
     #[must_use]
     pub fn wanted(&self) -> BTreeSet<ObjectRef> {
-        let names = |(key, state): (&ProfileKey, &ProfileState)| {
-            state
-                .spec()
-                .map(|spec| references(&key.namespace, spec))
-                .unwrap_or_default()
-        };
+        let names = |(key, state): (&ProfileKey, &ProfileState)| state.references(&key.namespace);
         self.profiles.iter().flat_map(names).collect()
     }
 
@@ -201,8 +192,7 @@ impl Catalog {
             state.conclude(Some(refusal));
             return Settled::Unchanged;
         }
-        static PENDING: Observed = Observed::Pending;
-        let observe = |object: &ObjectRef| objects.get(object).unwrap_or(&PENDING);
+        let observe = |object: &ObjectRef| observed(objects, object);
         let resolution = resolve(key, &spec, observe, context, now);
         state.until = resolution.until.map(|wall| now.uptime_at(wall));
         match resolution.outcome {
@@ -244,7 +234,8 @@ impl Catalog {
         started: Timestamp,
         opened: bool,
     ) {
-        if let Some(state) = self.profiles.get_mut(revision.profile()) {
+        let profile = revision.profile().clone();
+        if let Some(state) = self.profiles.get_mut(&profile) {
             let before = state.current.replace(revision);
             if opened {
                 state.previous = before;
@@ -254,6 +245,16 @@ impl Catalog {
             state.started = Some(started);
             state.cause = state.last_change;
         }
+        self.withdraw(&profile);
+    }
+
+    /// Looks whether the settings in force may go to agents that do not have
+    /// them: not while an object of theirs is away, may not be read or, being a
+    /// Secret, has no opt-in label. Whether that changed.
+    pub fn withdraw(&mut self, key: &ProfileKey) -> bool {
+        let objects = &self.objects;
+        let state = self.profiles.get_mut(key);
+        state.is_some_and(|state| state.withdraw(&key.namespace, |o| observed(objects, o)))
     }
 
     /// Which profiles the operator's new serving certificate waits for; the
@@ -329,6 +330,12 @@ impl Catalog {
         };
         self.profiles.iter().filter_map(candidate).collect()
     }
+}
+
+/// What is not known is pending.
+fn observed<'a>(objects: &'a BTreeMap<ObjectRef, Observed>, object: &ObjectRef) -> &'a Observed {
+    static PENDING: Observed = Observed::Pending;
+    objects.get(object).unwrap_or(&PENDING)
 }
 
 fn policy(spec: &OpAMPConnectionProfileSpec, admin: bool) -> Option<Refusal> {

@@ -28,7 +28,8 @@ pub struct Target {
     pub previous: Option<Arc<Revision>>,
     /// How far `current` has been opened.
     pub bound: Bound,
-    /// The profile stops new offers.
+    /// Nothing is offered: the profile says so, or what it would take was
+    /// taken away.
     pub paused: bool,
 }
 

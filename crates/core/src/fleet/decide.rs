@@ -22,7 +22,7 @@ pub enum Silence {
     Incapable,
     /// Several instances share the link.
     Shared,
-    /// The profile is paused.
+    /// The profile is paused, or an object of its settings was taken away.
     Paused,
     /// The revision is not open to this agent yet, and there is none before it.
     NotOpen,

@@ -10,7 +10,7 @@ use opamp_operator_api::{
     v1alpha1::{
         AgentCounts, EvidenceCounts, OpAMPConnectionProfileStatus, ReferenceStatus, RevisionStatus,
     },
-    values::ProfileKey,
+    values::{ObjectKind, ObjectRef, ProfileKey},
 };
 
 use crate::{
@@ -217,7 +217,13 @@ fn ready(
     if let Some(refusal) = &state.refusal {
         let kept = state.current.as_ref().map_or_else(
             || "nothing is offered".to_owned(),
-            |current| format!("revision {} stays in force", current.number()),
+            |current| {
+                format!(
+                    "revision {} stays in force{}",
+                    current.number(),
+                    kept_by(state)
+                )
+            },
         );
         return (
             ConditionStatus::False,
@@ -279,6 +285,10 @@ fn progressing(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) ->
             "`spec.paused` stops new offers".into(),
         );
     }
+    if let (Some(object), Some(refusal)) = (&state.withdrawn, &state.refusal) {
+        let message = format!("nothing is offered: {}", taken(object));
+        return (ConditionStatus::False, refusal.reason, message);
+    }
     if rollout.halted && lacks {
         let first = rollout
             .first
@@ -306,6 +316,26 @@ fn progressing(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) ->
         reason,
         "nothing is on its way".into(),
     )
+}
+
+/// Who keeps what is in force, if it is nobody else's.
+fn kept_by(state: &ProfileState) -> String {
+    state.withdrawn.as_ref().map_or_else(String::new, |object| {
+        format!(
+            " for the agents that have it, and is offered to nobody else: {}",
+            taken(object)
+        )
+    })
+}
+
+fn taken(object: &ObjectRef) -> String {
+    let name = &object.name;
+    match object.kind {
+        ObjectKind::Secret => {
+            format!("its Secret `{name}` is gone, may not be read, or may not be offered any more")
+        }
+        ObjectKind::ConfigMap => format!("its ConfigMap `{name}` is gone, or may not be read"),
+    }
 }
 
 fn describe(counts: &AgentCounts) -> String {

@@ -18,13 +18,13 @@ use crate::common::{World, at, opaque, uid};
 
 const DEBOUNCE: u64 = 2;
 
-struct Bench {
-    world: World,
-    catalog: Catalog,
+pub(super) struct Bench {
+    pub(super) world: World,
+    pub(super) catalog: Catalog,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let settings = Settings {
             debounce: Duration::from_secs(DEBOUNCE),
             admin_namespaces: ["admin".to_owned()].into(),
@@ -35,7 +35,11 @@ impl Bench {
         }
     }
 
-    fn write(&mut self, spec: Result<&OpAMPConnectionProfileSpec, Refusal>, seconds: u64) {
+    pub(super) fn write(
+        &mut self,
+        spec: Result<&OpAMPConnectionProfileSpec, Refusal>,
+        seconds: u64,
+    ) {
         let stored = Stored {
             generation: i64::try_from(seconds).unwrap() + 1,
             uid: None,
@@ -52,7 +56,7 @@ impl Bench {
     }
 
     /// Settles the profile, and adopts what comes of it.
-    fn settle(&mut self, seconds: u64, opened: bool) -> Settled {
+    pub(super) fn settle(&mut self, seconds: u64, opened: bool) -> Settled {
         let trust = self.world.trust(&Ledger::default());
         let context = Context {
             advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
@@ -73,7 +77,7 @@ impl Bench {
         settled
     }
 
-    fn number(&self) -> u64 {
+    pub(super) fn number(&self) -> u64 {
         let state = self.catalog.get(&self.world.profile);
         let current = state.and_then(|state| state.current.as_ref());
         current.map_or(0, |revision| revision.number())

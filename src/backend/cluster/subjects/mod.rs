@@ -21,7 +21,7 @@ use kube::{
     Api, Client, Resource, ResourceExt as _,
     api::PartialObjectMeta,
     runtime::{
-        WatchStreamExt as _, watcher,
+        watcher,
         watcher::{Config, Event},
     },
 };
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use place::Place;
 
-use super::{fault::WatchFault, remedy::Remedy};
+use super::{fault::WatchFault, patience, remedy::Remedy};
 use crate::backend::{Homes, Observation};
 
 /// ServiceAccounts by name, with their UIDs, in each namespace of which they
@@ -239,8 +239,7 @@ where
         kind,
         event: event.map(small).map_err(|error| WatchFault::from(&error)),
     };
-    watcher(api, Config::default())
-        .default_backoff()
+    patience::watch(api, Config::default())
         .map(sight)
         .take_until(ending.clone().cancelled_owned())
         .boxed()

@@ -1,0 +1,89 @@
+//! Watches that wait longer each time that they fail, up to a minute. Left to
+//! itself the client's watcher says of every listing that it begins, which
+//! counts as a success: one that is refused would be tried again each second
+//! for ever.
+
+use std::fmt::Debug;
+
+use futures::{Stream, StreamExt as _, stream};
+use kube::{
+    Api, Resource,
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{self, Config, Event, watcher},
+    },
+};
+use serde::de::DeserializeOwned;
+
+/// As the client's watcher. That a listing begins is said once it succeeds.
+pub(super) fn watch<K>(
+    api: Api<K>,
+    config: Config,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    patient(watcher(api, config))
+}
+
+fn patient<K: Send>(
+    events: impl Stream<Item = watcher::Result<Event<K>>> + Send,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
+    let mut begins = false;
+    let events = events.flat_map(move |event| {
+        let begun = std::mem::take(&mut begins);
+        let said = match event {
+            Ok(Event::Init) => {
+                begins = true;
+                Vec::new()
+            }
+            Ok(event) if begun => vec![Ok(Event::Init), Ok(event)],
+            event => vec![event],
+        };
+        stream::iter(said)
+    });
+    events.default_backoff()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{pin::pin, time::Duration};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn law10_a_listing_that_is_refused_is_tried_less_and_less() {
+        let refused = || Err(watcher::Error::NoResourceVersion);
+        let attempt = move || stream::iter([Ok(Event::<()>::Init), refused()]);
+        let mut events = pin!(patient(stream::repeat_with(attempt).flatten()));
+        let start = tokio::time::Instant::now();
+        let mut attempts = 0;
+        while start.elapsed() < Duration::from_secs(600) {
+            assert!(events.next().await.is_some_and(|event| event.is_err()));
+            attempts += 1;
+        }
+        // Between every 30 and every 60 seconds, after a few sooner ones.
+        assert!((10..=26).contains(&attempts), "{attempts}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_begins_when_it_succeeds() {
+        let all = [
+            Ok(Event::Init),
+            Err(watcher::Error::NoResourceVersion),
+            Ok(Event::Init),
+            Ok(Event::InitApply(1)),
+            Ok(Event::InitDone),
+            Ok(Event::Apply(2)),
+        ];
+        let said = patient(stream::iter(all)).map(|event| match event {
+            Ok(Event::Init) => "begins",
+            Ok(Event::InitApply(_)) => "one",
+            Ok(Event::InitDone) => "done",
+            Ok(_) => "change",
+            Err(_) => "refused",
+        });
+        let said: Vec<_> = said.collect().await;
+        assert_eq!(said, ["refused", "begins", "one", "done", "change"]);
+    }
+}
