@@ -20,6 +20,10 @@ mod choice;
 mod clones;
 
 #[cfg(test)]
+#[path = "laws/conditions.rs"]
+mod conditions;
+
+#[cfg(test)]
 #[path = "laws/evidence.rs"]
 mod evidence;
 

@@ -6,7 +6,7 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfile};
-use opamp_operator_core::status::{ProfileEvent, Severity};
+use opamp_operator_core::status::{ProfileEvent, Severity, severity};
 use tokio::time::timeout;
 
 use super::{FIELD_MANAGER, WRITE_TIMEOUT, fault};
@@ -44,11 +44,11 @@ impl Events {
         };
         for event in events {
             let event = Event {
-                type_: match event.severity {
-                    Severity::Normal => EventType::Normal,
-                    Severity::Warning => EventType::Warning,
+                type_: match severity(event.reason) {
+                    Some(Severity::Warning) => EventType::Warning,
+                    _ => EventType::Normal,
                 },
-                reason: event.reason.clone(),
+                reason: event.reason.to_string(),
                 note: Some(event.note[..event.note.floor_char_boundary(MAX_NOTE_BYTES)].to_owned()),
                 // What has the same action and reason is one event with a count.
                 action: event

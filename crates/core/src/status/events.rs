@@ -3,7 +3,7 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{
-    condition::ConditionStatus,
+    condition::find_condition,
     reason::{ConditionType, Reason},
     v1alpha1::OpAMPConnectionProfileStatus,
 };
@@ -20,18 +20,26 @@ pub enum Severity {
 /// Something that happened to a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileEvent {
-    /// How loud.
-    pub severity: Severity,
     /// One word, that of the condition where there is one.
-    pub reason: String,
+    pub reason: Reason,
     /// A sentence.
     pub note: String,
     /// Of which revision, if there is one: events are counted per revision.
     pub revision: Option<i64>,
 }
 
-/// A new revision is in force.
-const REVISION_CREATED: &str = "RevisionCreated";
+/// How loud the event is that is made when something has come to be for this
+/// reason; none if there is nothing to tell.
+#[must_use]
+pub fn severity(reason: Reason) -> Option<Severity> {
+    match reason {
+        Reason::NoAgents | Reason::Accepted | Reason::Resolved | Reason::Valid => None,
+        Reason::RevisionCreated | Reason::Complete | Reason::RolloutInProgress | Reason::Paused => {
+            Some(Severity::Normal)
+        }
+        _ => Some(Severity::Warning),
+    }
+}
 
 /// What happened between two statuses of a profile, in order.
 #[must_use]
@@ -46,8 +54,7 @@ pub fn events(
         && number(before) != current
     {
         events.push(ProfileEvent {
-            severity: Severity::Normal,
-            reason: REVISION_CREATED.to_owned(),
+            reason: Reason::RevisionCreated,
             note: format!(
                 "revision {} is in force ({:?})",
                 revision.number, revision.cause
@@ -62,10 +69,11 @@ pub fn events(
         };
         let changed = find(before, kind)
             .is_none_or(|old| (&old.status, &old.reason) != (&condition.status, &condition.reason));
-        if let Some(severity) = severity(kind, condition).filter(|_| changed) {
+        let reason = Reason::of(&condition.reason)
+            .filter(|reason| kind == ConditionType::Ready || *reason == Reason::ExpiringSoon);
+        if let Some(reason) = reason.filter(|reason| changed && severity(*reason).is_some()) {
             events.push(ProfileEvent {
-                severity,
-                reason: condition.reason.clone(),
+                reason,
                 note: condition.message.clone(),
                 revision: current,
             });
@@ -75,22 +83,7 @@ pub fn events(
 }
 
 fn find(status: &OpAMPConnectionProfileStatus, kind: ConditionType) -> Option<&Condition> {
-    let mut conditions = status.conditions.iter();
-    conditions.find(|condition| condition.type_ == kind.as_str())
-}
-
-fn severity(kind: ConditionType, condition: &Condition) -> Option<Severity> {
-    let is = |reasons: &[Reason]| reasons.iter().any(|r| condition.reason == r.as_str());
-    let holds = condition.status == ConditionStatus::True.as_str();
-    match kind {
-        ConditionType::Ready if is(&[Reason::NoAgents]) => None,
-        ConditionType::Ready if holds || is(&[Reason::RolloutInProgress, Reason::Paused]) => {
-            Some(Severity::Normal)
-        }
-        ConditionType::Ready => Some(Severity::Warning),
-        _ if is(&[Reason::ExpiringSoon]) => Some(Severity::Warning),
-        _ => None,
-    }
+    find_condition(&status.conditions, kind)
 }
 
 #[cfg(test)]
@@ -169,12 +162,12 @@ mod tests {
         let mut before = OpAMPConnectionProfileStatus::default();
         for (after, reasons) in steps {
             let events = events(&before, &after);
-            let words: Vec<_> = events.iter().map(|event| &*event.reason).collect();
+            let words: Vec<_> = events.iter().map(|event| event.reason.as_str()).collect();
             assert_eq!(words, reasons);
             let warns = ["KeyMismatch", "Halted", "ExpiringSoon"];
             for event in &events {
-                let loud = event.severity == Severity::Warning;
-                assert_eq!(loud, warns.contains(&&*event.reason), "{event:?}");
+                let loud = severity(event.reason) == Some(Severity::Warning);
+                assert_eq!(loud, warns.contains(&event.reason.as_str()), "{event:?}");
             }
             before = after;
         }

@@ -21,7 +21,7 @@ use crate::{
     rollout::Rollout,
 };
 
-pub use events::{ProfileEvent, Severity, events};
+pub use events::{ProfileEvent, Severity, events, severity};
 
 /// The status of a profile, given its state, its agents and its rollout. The
 /// previous status only lends the times of conditions that did not change.
