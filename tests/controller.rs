@@ -20,10 +20,15 @@ use opamp_operator_core::{
     catalog::{AuthenticatorSource, Settings, SourceKind, Stored, Target},
     identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof},
     offer::{Object, Observed},
+    status::ProfileEvent,
 };
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+#[cfg(test)]
+#[path = "controller/statuses.rs"]
+mod statuses;
 
 fn generate() -> KeyPair {
     KeyPair::generate().unwrap()
@@ -40,6 +45,8 @@ struct Bench {
         oneshot::Sender<Result<LedgerEntry, StoreError>>,
     )>,
     statuses: BTreeMap<ProfileKey, OpAMPConnectionProfileStatus>,
+    writes: usize,
+    events: Vec<(String, ProfileEvent)>,
 }
 
 fn object(label: bool, key: &str, value: &str) -> Object {
@@ -141,6 +148,8 @@ impl Bench {
             objects,
             ledger: Vec::new(),
             statuses: BTreeMap::new(),
+            writes: 0,
+            events: Vec::new(),
         }
     }
 
@@ -189,7 +198,12 @@ impl Bench {
                 }
                 report = self.plug.reports.recv() => match report.unwrap() {
                     Report::Ledger(entry, answer) => self.ledger.push((*entry, answer)),
-                    Report::Profile { key, status, .. } => drop(self.statuses.insert(key, *status)),
+                    Report::Profile { key, status, events, .. } => {
+                        let events = events.into_iter();
+                        self.events.extend(events.map(|event| (key.name.clone(), event)));
+                        self.statuses.insert(key, *status);
+                        self.writes += 1;
+                    }
                     _ => {}
                 },
                 () = tokio::time::sleep_until(end) => return,

@@ -132,6 +132,16 @@ words! {
         OffersExhausted,
         /// A new revision is in force.
         RevisionCreated,
+        /// No other profile selects the same agents.
+        NoOverlap,
+        /// Agents of this profile are selected by others too, which give way.
+        TakesPrecedence,
+        /// Agents that this profile selects have another one, which takes
+        /// precedence.
+        Overridden,
+        /// Agents changed from another profile that selects them to this one,
+        /// which takes precedence.
+        ProfileTookOver,
     }
 }
 
@@ -149,6 +159,9 @@ words! {
         CredentialsValid,
         /// Agents are on their way to the current revision.
         Progressing,
+        /// Other profiles select agents that this one selects too. That need not
+        /// be wrong: a profile for all and one for some overlap.
+        Overlapping,
     }
 }
 

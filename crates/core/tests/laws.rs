@@ -56,6 +56,10 @@ mod memory;
 mod offers;
 
 #[cfg(test)]
+#[path = "laws/overlap.rs"]
+mod overlap;
+
+#[cfg(test)]
 #[path = "laws/polls.rs"]
 mod polls;
 

@@ -44,7 +44,9 @@ impl Reason {
 
     fn entry(self) -> (&'static [Shown], &'static str) {
         use ConditionStatus::{False, True, Unknown};
-        use ConditionType::{Accepted, CredentialsValid, Progressing, Ready, ResolvedRefs};
+        use ConditionType::{
+            Accepted, CredentialsValid, Overlapping, Progressing, Ready, ResolvedRefs,
+        };
         match self {
             Self::InsecureNotAllowed => (
                 NOT_ACCEPTED,
@@ -144,6 +146,19 @@ impl Reason {
                 "Look at the log of the agent that the message names. Then mend the profile or what it names, which makes a new revision; or the agent: when it shows the settings, the revision goes to all.",
             ),
             Self::RevisionCreated => (&[], NOTHING),
+            Self::NoOverlap => (&[(Overlapping, False)], NOTHING),
+            Self::TakesPrecedence => (
+                &[(Overlapping, True)],
+                "Nothing, if it is meant so. Else narrow `agentSelector`, or lower `priority`.",
+            ),
+            Self::Overridden => (
+                &[(Overlapping, True)],
+                "Nothing, if it is meant so. Else raise `priority`, or have the profile that the message names select others.",
+            ),
+            Self::ProfileTookOver => (
+                &[],
+                "Nothing, if it is meant so. Else narrow `agentSelector`, or lower `priority`: the agents go back.",
+            ),
             Self::Resolved => (&[(ResolvedRefs, True)], NOTHING),
             Self::Valid => (&[(CredentialsValid, True)], NOTHING),
             Self::Accepted => (&[(Accepted, True)], NOTHING),

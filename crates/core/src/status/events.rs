@@ -1,6 +1,7 @@
 //! The events between two statuses. A restart begins with the stored status,
 //! so it repeats none.
 
+use super::failures::{agents_failed, worth_telling};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{
     condition::find_condition,
@@ -24,6 +25,8 @@ pub struct ProfileEvent {
     pub reason: Reason,
     /// A sentence.
     pub note: String,
+    /// What tells it apart from others of the same reason and revision.
+    pub about: String,
     /// Of which revision, if there is one: events are counted per revision.
     pub revision: Option<i64>,
 }
@@ -33,10 +36,18 @@ pub struct ProfileEvent {
 #[must_use]
 pub fn severity(reason: Reason) -> Option<Severity> {
     match reason {
-        Reason::NoAgents | Reason::Accepted | Reason::Resolved | Reason::Valid => None,
-        Reason::RevisionCreated | Reason::Complete | Reason::RolloutInProgress | Reason::Paused => {
-            Some(Severity::Normal)
-        }
+        Reason::NoAgents
+        | Reason::Accepted
+        | Reason::Resolved
+        | Reason::Valid
+        | Reason::NoOverlap
+        | Reason::TakesPrecedence
+        | Reason::Overridden => None,
+        Reason::ProfileTookOver
+        | Reason::RevisionCreated
+        | Reason::Complete
+        | Reason::RolloutInProgress
+        | Reason::Paused => Some(Severity::Normal),
         _ => Some(Severity::Warning),
     }
 }
@@ -59,8 +70,12 @@ pub fn events(
                 "revision {} is in force ({:?})",
                 revision.number, revision.cause
             ),
+            about: String::new(),
             revision: current,
         });
+    }
+    if worth_telling(before, after) {
+        events.extend(agents_failed(after));
     }
     // `Ready` sums the others up; only what does not make it false speaks for itself.
     for kind in [ConditionType::Ready, ConditionType::CredentialsValid] {
@@ -69,17 +84,39 @@ pub fn events(
         };
         let changed = find(before, kind)
             .is_none_or(|old| (&old.status, &old.reason) != (&condition.status, &condition.reason));
-        let reason = Reason::of(&condition.reason)
-            .filter(|reason| kind == ConditionType::Ready || *reason == Reason::ExpiringSoon);
-        if let Some(reason) = reason.filter(|reason| changed && severity(*reason).is_some()) {
-            events.push(ProfileEvent {
-                reason,
-                note: condition.message.clone(),
-                revision: current,
-            });
-        }
+        let reason = Reason::of(&condition.reason).filter(|_| changed);
+        events.extend(reason.and_then(|reason| told(reason, condition, after)));
     }
     events
+}
+
+/// The event of a condition that came to be as it is for this reason.
+fn told(
+    reason: Reason,
+    condition: &Condition,
+    status: &OpAMPConnectionProfileStatus,
+) -> Option<ProfileEvent> {
+    severity(reason)?;
+    let ready = condition.type_ == ConditionType::Ready.as_str();
+    if reason == Reason::AgentsFailed || !(ready || reason == Reason::ExpiringSoon) {
+        // Told with the agents' names, or by `Ready`.
+        return None;
+    }
+    let halted = find(status, ConditionType::Progressing).filter(|_| reason == Reason::Halted);
+    let note = &halted.unwrap_or(condition).message;
+    let gates = [
+        ConditionType::Accepted,
+        ConditionType::ResolvedRefs,
+        ConditionType::CredentialsValid,
+    ];
+    let refused = reason.shown().iter().any(|(kind, _)| gates.contains(kind));
+    Some(ProfileEvent {
+        reason,
+        note: note.clone(),
+        // Another object may be wrong for the same reason.
+        about: if refused { note.clone() } else { String::new() },
+        revision: status.revision.as_ref().map(|revision| revision.number),
+    })
 }
 
 fn find(status: &OpAMPConnectionProfileStatus, kind: ConditionType) -> Option<&Condition> {

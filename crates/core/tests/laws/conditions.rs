@@ -6,7 +6,7 @@ use opamp_operator_api::{
     condition::ConditionStatus,
     reason::{ConditionType, Reason},
     v1alpha1::OpAMPConnectionProfileStatus,
-    values::ObjectRef,
+    values::{ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
     catalog::Settled,
@@ -14,7 +14,7 @@ use opamp_operator_core::{
     identity::Presented,
     offer::{Object, Observed, Refusal},
     rollout::Rollout,
-    status::{events, summarize},
+    status::{Overlap, Taken, events, summarize},
 };
 use rcgen::ExtendedKeyUsagePurpose;
 
@@ -28,6 +28,7 @@ struct Situation {
     held_back: bool,
     agents: Vec<AgentRecord>,
     rollout: Rollout,
+    overlap: Overlap,
 }
 
 impl Situation {
@@ -45,7 +46,7 @@ impl Situation {
             assert_eq!(catalog.hold_serving_back(&held), [key.clone()]);
         }
         let state = catalog.get(key).unwrap();
-        summarize(state, &self.agents, &self.rollout, at(200))
+        summarize(state, &self.agents, &self.overlap, &self.rollout, at(200))
     }
 }
 
@@ -118,6 +119,20 @@ fn agents(agents: Vec<AgentRecord>) -> OpAMPConnectionProfileStatus {
         ..Situation::default()
     };
     situation.status(&World::new())
+}
+
+/// One agent, of this profile, that others select as well.
+fn overlap(winner: &str, overridden: &[&str]) -> OpAMPConnectionProfileStatus {
+    let world = World::new();
+    let key = |name: &str| ProfileKey::new("a", name);
+    let overridden: Vec<_> = overridden.iter().map(|name| key(name)).collect();
+    let mut overlap = Overlap::default();
+    overlap.add(&world.profile, &key(winner), &overridden);
+    let situation = Situation {
+        overlap,
+        ..Situation::default()
+    };
+    situation.status(&world)
 }
 
 #[expect(clippy::too_many_lines, reason = "one situation after the other")]
@@ -279,6 +294,10 @@ fn situations() -> Vec<(Reason, OpAMPConnectionProfileStatus)> {
             agents(vec![exhausted])
         }),
         (Reason::RevisionCreated, agents(Vec::new())),
+        (Reason::ProfileTookOver, agents(Vec::new())),
+        (Reason::NoOverlap, agents(Vec::new())),
+        (Reason::TakesPrecedence, overlap("p", &["q"])),
+        (Reason::Overridden, overlap("q", &["o", "p"])),
     ]
 }
 
@@ -308,7 +327,10 @@ fn every_reason_comes_of_a_situation_and_is_shown_where_it_says() {
         let says: Vec<_> = says.iter().map(|(k, s)| (k.as_str(), s.as_str())).collect();
         assert_eq!(shown, says, "{reason}: {status:#?}");
         if says.is_empty() {
-            let told = events(&OpAMPConnectionProfileStatus::default(), status);
+            let mut told = events(&OpAMPConnectionProfileStatus::default(), status);
+            let mut taken = Taken::default();
+            taken.add(uid(1));
+            told.push(taken.event(&ProfileKey::new("a", "q"), Some(1)));
             assert!(told.iter().any(|event| event.reason == *reason), "{reason}");
         }
         for condition in &status.conditions {
