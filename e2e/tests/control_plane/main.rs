@@ -5,6 +5,7 @@
 //! the processes' logs.
 
 mod accounts;
+mod admission;
 mod authority;
 mod broken;
 mod certificates;
@@ -21,4 +22,5 @@ mod renewal;
 mod restart;
 mod revocation;
 mod settings;
+mod statuses;
 mod steps;

@@ -1,0 +1,236 @@
+//! What the API says of profiles: to people, to tools that wait, and no more
+//! often than they can read it.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::cluster::ClusterWorld;
+use e2e::eventually::{Look, eventually};
+use e2e::manifests::{CLIENT_TLS, mutual_tls, offerable_tls, profile};
+use e2e::pki::{DAY, KeyKind, Window};
+use e2e::scene::{OFFER, PROFILE, SOON, Setup};
+use serde_json::{Value, json};
+
+use crate::steps::{exchanges, nobody_was_refused, shows_leaf};
+
+const KIND: &str = "OpAMPConnectionProfile";
+
+/// A child that ends with the test.
+struct Watch(std::process::Child);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Writes down every version of a profile that a watch tells.
+fn watch(world: &ClusterWorld, file: &std::path::Path) -> Result<Watch> {
+    let namespace = world.api.namespace();
+    let arguments = [
+        "get", "opcp", PROFILE, "-n", namespace, "--watch", "-o", "json",
+    ];
+    let mut command = world.kubectl.command(&arguments);
+    let command = command
+        .arg("--output-watch-events")
+        .stdout(File::create(file)?);
+    command.spawn().map(Watch).context("kubectl cannot be run")
+}
+
+/// The versions so far; the last line may be half written.
+fn versions(file: &std::path::Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let all = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
+    all.map_while(Result::ok)
+        .map(|event| event["object"].clone())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law10_a_profile_that_changes_all_the_time_is_written_once_a_second() -> Result<()> {
+    let setup = Setup {
+        debounce: Duration::from_millis(100),
+        ..Setup::default()
+    };
+    let (world, _) = ClusterWorld::with_mutual_tls("churn", setup).await?;
+    let ready = world
+        .api
+        .wait_for_condition(PROFILE, "Ready", "True", "NoAgents", SOON);
+    ready.await?;
+    let file = world.folder().join("watch.json");
+    let watch = watch(&world, &file)?;
+    let watches = || Look::when(!versions(&file).is_empty(), "nothing");
+    eventually("the watch begins", SOON, watches).await?;
+
+    let begin = Instant::now();
+    let mut edits = 0;
+    while begin.elapsed() < Duration::from_secs(6) {
+        edits += 1;
+        let change = json!({"spec": {"priority": edits}});
+        world.api.merge(KIND, PROFILE, &change).await?;
+    }
+    let seen = |last: &Value| {
+        let generation = &last["metadata"]["generation"];
+        let current = last["spec"]["priority"] == edits;
+        current && last["status"]["observedGeneration"] == *generation
+    };
+    let all = eventually("the last edit is observed", SOON, || {
+        let all = versions(&file);
+        let last = all.last().cloned().unwrap_or_default();
+        Look::some(seen(&last).then_some(all), &last["status"])
+    });
+    let all = all.await?;
+    let took = begin.elapsed();
+    drop(watch);
+    let mut writes = 0;
+    for pair in all.windows(2) {
+        writes += u64::from(pair[0]["status"] != pair[1]["status"]);
+        // The status never runs ahead of the spec that is there.
+        let (of, now) = (
+            &pair[1]["status"]["observedGeneration"],
+            &pair[1]["metadata"]["generation"],
+        );
+        ensure!(of.as_i64() <= now.as_i64(), "{}", pair[1]);
+    }
+    println!("{edits} edits in {took:?}: {writes} writes of the status");
+    ensure!(edits >= 30, "only {edits} edits");
+    ensure!(writes >= 2, "nothing was written while it changed");
+    ensure!(writes <= took.as_secs() + 2, "{writes} writes in {took:?}");
+    world.finish().await
+}
+
+/// Events of the namespace: object and reason, note, and how often.
+async fn told(world: &ClusterWorld) -> Result<BTreeSet<(String, String, u64)>> {
+    let list = world.api.list("Event").await?;
+    let all = list["items"].as_array().into_iter().flatten();
+    let told = all.map(|event| {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let about = text(&event["regarding"]["name"]);
+        let what = format!("{about} {}", text(&event["reason"]));
+        let count = event["series"]["count"].as_u64().unwrap_or(1);
+        (what, text(&event["note"]), count)
+    });
+    Ok(told.collect())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law8_profiles_that_overlap_say_who_has_the_agents_and_a_restart_tells_nothing_again()
+-> Result<()> {
+    let mut world = ClusterWorld::new("overlap", Setup::default()).await?;
+    let month = Window::lasting(30 * DAY);
+    let leaf = world.client_leaf("fleet-1", KeyKind::EcdsaP256, month)?;
+    world.api.apply(&offerable_tls(CLIENT_TLS, &leaf)).await?;
+    world.api.apply(&profile("everyone", &mutual_tls())).await?;
+    world.start_operator().await?;
+    // Without any agent a pipeline need not wait.
+    let wait = [
+        "wait",
+        "--for=condition=Ready",
+        "opcp/everyone",
+        "--timeout=60s",
+    ];
+    world.kubectl(&wait, "").await?;
+    let uid = world.supervisor("a1").await?;
+    shows_leaf(&world, &uid, &leaf).await?;
+    let ready = world
+        .api
+        .wait_for_condition("everyone", "Ready", "True", "Complete", OFFER);
+    ready.await?;
+
+    let mut special = mutual_tls();
+    special["heartbeatIntervalSeconds"] = json!(4);
+    let mut object = profile("special", &special);
+    object["spec"]["agentSelector"]["matchAttributes"] = json!({"e2e.agent": "a1"});
+    object["spec"]["priority"] = json!(10);
+    world.api.apply(&object).await?;
+    let won =
+        world
+            .api
+            .wait_for_condition("special", "Overlapping", "True", "TakesPrecedence", SOON);
+    let message = won.await?.message;
+    let namespace = world.api.namespace().to_owned();
+    ensure!(
+        message.contains(&format!("`{namespace}/everyone` (1 agent)")),
+        "{message}"
+    );
+    let lost = world
+        .api
+        .wait_for_condition("everyone", "Overlapping", "True", "Overridden", SOON);
+    let message = lost.await?.message;
+    ensure!(
+        message.contains(&format!("`{namespace}/special` (1 agent)")),
+        "{message}"
+    );
+    let counts = world.api.status("everyone").await?["agents"].clone();
+    ensure!(
+        counts["matched"] == 0 && counts["overridden"] == 1,
+        "{counts}"
+    );
+    let ready = world
+        .api
+        .wait_for_condition("special", "Ready", "True", "Complete", OFFER);
+    ready.await?;
+    world
+        .kubectl(
+            &[
+                "wait",
+                "--for=condition=Ready",
+                "opcp",
+                "--all",
+                "--timeout=60s",
+            ],
+            "",
+        )
+        .await?;
+
+    let before = told(&world).await?;
+    let taken: Vec<_> = before
+        .iter()
+        .filter(|(what, ..)| what == "special ProfileTookOver")
+        .collect();
+    let right = matches!(taken[..], [(_, note, 1)] if note.contains("1 agent of profile") && note.contains(&uid));
+    ensure!(right, "{before:?}");
+    let conditions = |status: &Value| status["conditions"].clone();
+    let said = [
+        world.api.status("everyone").await?,
+        world.api.status("special").await?,
+    ];
+
+    world.kill_operator()?;
+    world.start_operator_again().await?;
+    exchanges(&world, &uid, 3).await?;
+    let connected = |status: &Value| (status["agents"]["connected"] == 1).then_some(());
+    world
+        .api
+        .wait_for_status("it is back", "special", SOON, connected)
+        .await?;
+    let now = [
+        world.api.status("everyone").await?,
+        world.api.status("special").await?,
+    ];
+    for (before, now) in said.iter().zip(&now) {
+        ensure!(conditions(before) == conditions(now), "{before:#} {now:#}");
+    }
+    let after = told(&world).await?;
+    ensure!(before == after, "{before:#?}\n{after:#?}");
+
+    // It comes back when the other gives way; nothing was taken from anybody.
+    world.api.delete(KIND, "special").await?;
+    let alone = world
+        .api
+        .wait_for_condition("everyone", "Overlapping", "False", "NoOverlap", SOON);
+    alone.await?;
+    let after = told(&world).await?;
+    ensure!(
+        !after
+            .iter()
+            .any(|(what, ..)| what == "everyone ProfileTookOver"),
+        "{after:?}"
+    );
+    nobody_was_refused(&world)?;
+    world.finish().await
+}
