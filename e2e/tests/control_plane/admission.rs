@@ -159,7 +159,7 @@ fn places(secret: &str) -> Vec<(&'static str, Value)> {
     let pair = json!({"source": "Secret", "secretRef": {"name": secret}});
     let bundle = json!({"caBundleRef": {"kind": "Secret", "name": secret, "key": "ca.crt"}});
     let proxy = json!({
-        "url": "http://proxy.example.com:3128",
+        "url": "https://proxy.example.com:3128",
         "connectHeaders": [header("Proxy-Authorization", secret)],
     });
     let connection = |field: &str, value: &Value| {
