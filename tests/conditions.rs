@@ -84,3 +84,36 @@ fn whatever_is_wrong_says_what_to_do() {
         }
     }
 }
+
+/// What other pages say of reasons and conditions is about some that exist.
+#[test]
+fn other_pages_name_reasons_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/operate.md")).unwrap();
+    let mut named = 0;
+    for (before, known) in [
+        ("condition.reason ~= \"", true),
+        ("condition.reason == \"", true),
+        ("condition.type == \"", false),
+    ] {
+        for rest in page.split(before).skip(1) {
+            let word = rest.split('"').next().unwrap();
+            let exists = if known {
+                Reason::of(word).is_some()
+            } else {
+                ConditionType::of(word).is_some()
+            };
+            assert!(exists, "{word}");
+            named += 1;
+        }
+    }
+    for separator in ["=True/", "=False/"] {
+        for rest in page.split(separator).skip(1) {
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric());
+            let word = &rest[..end.unwrap_or(rest.len())];
+            assert!(Reason::of(word).is_some(), "{word}");
+            named += 1;
+        }
+    }
+    assert!(named >= 6, "only {named}");
+}

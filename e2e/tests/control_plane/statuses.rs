@@ -129,7 +129,12 @@ async fn law8_profiles_that_overlap_say_who_has_the_agents_and_a_restart_tells_n
     let month = Window::lasting(30 * DAY);
     let leaf = world.client_leaf("fleet-1", KeyKind::EcdsaP256, month)?;
     world.api.apply(&offerable_tls(CLIENT_TLS, &leaf)).await?;
-    world.api.apply(&profile("everyone", &mutual_tls())).await?;
+    let fresh = world.api.apply(&profile("everyone", &mutual_tls())).await?;
+    // Tools that wait by kstatus must not take it for done.
+    ensure!(
+        fresh["status"] == json!({"observedGeneration": -1}),
+        "{fresh}"
+    );
     world.start_operator().await?;
     // Without any agent a pipeline need not wait.
     let wait = [

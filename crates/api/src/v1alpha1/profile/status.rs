@@ -11,7 +11,8 @@ use crate::{schema, values::ObjectKind};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OpAMPConnectionProfileStatus {
-    /// The `metadata.generation` that this status speaks about.
+    /// The `metadata.generation` that this status speaks about: of the spec that
+    /// was judged and, if it is good, is in force. -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,
