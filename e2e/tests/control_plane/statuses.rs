@@ -117,9 +117,42 @@ async fn told(world: &ClusterWorld) -> Result<BTreeSet<(String, String, u64)>> {
     Ok(told.collect())
 }
 
+/// A profile for the supervisor `a1` alone, above the one for everyone.
+fn special() -> Value {
+    let mut opamp = mutual_tls();
+    opamp["heartbeatIntervalSeconds"] = json!(4);
+    let mut object = profile("special", &opamp);
+    object["spec"]["agentSelector"]["matchAttributes"] = json!({"e2e.agent": "a1"});
+    object["spec"]["priority"] = json!(10);
+    object
+}
+
+/// Waits for the condition of a profile that names the other one.
+async fn overlaps(world: &ClusterWorld, name: &str, reason: &str, other: &str) -> Result<()> {
+    let api = &world.api;
+    let said = api.wait_for_condition(name, "Overlapping", "True", reason, SOON);
+    let message = said.await?.message;
+    let named = format!("`{}/{other}` (1 agent)", api.namespace());
+    ensure!(message.contains(&named), "{message}");
+    Ok(())
+}
+
+async fn waits_for_ready(world: &ClusterWorld, which: &[&str]) -> Result<()> {
+    let wait = ["wait", "--for=condition=Ready", "--timeout=60s"];
+    world.kubectl(&[&wait, which].concat(), "").await.map(drop)
+}
+
+/// The conditions of both profiles.
+async fn conditions(world: &ClusterWorld) -> Result<[Value; 2]> {
+    let mut both = [
+        world.api.status("everyone").await?,
+        world.api.status("special").await?,
+    ];
+    Ok([both[0]["conditions"].take(), both[1]["conditions"].take()])
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn law8_profiles_that_overlap_say_who_has_the_agents_and_a_restart_tells_nothing_again()
--> Result<()> {
+async fn law8_profiles_that_overlap_say_so_and_a_restart_tells_nothing_again() -> Result<()> {
     // What a tenant offered lets an agent have whatever that tenant offers.
     let setup = Setup {
         configuration: json!({"adminNamespaces": []}),
@@ -129,118 +162,56 @@ async fn law8_profiles_that_overlap_say_who_has_the_agents_and_a_restart_tells_n
     let month = Window::lasting(30 * DAY);
     let leaf = world.client_leaf("fleet-1", KeyKind::EcdsaP256, month)?;
     world.api.apply(&offerable_tls(CLIENT_TLS, &leaf)).await?;
-    let fresh = world.api.apply(&profile("everyone", &mutual_tls())).await?;
+    let fresh = profile("everyone", &mutual_tls());
+    let fresh = world.api.apply(&fresh).await?["status"].take();
     // Tools that wait by kstatus must not take it for done.
-    ensure!(
-        fresh["status"] == json!({"observedGeneration": -1}),
-        "{fresh}"
-    );
+    ensure!(fresh == json!({"observedGeneration": -1}), "{fresh}");
     world.start_operator().await?;
     // Without any agent a pipeline need not wait.
-    let wait = [
-        "wait",
-        "--for=condition=Ready",
-        "opcp/everyone",
-        "--timeout=60s",
-    ];
-    world.kubectl(&wait, "").await?;
+    waits_for_ready(&world, &["opcp/everyone"]).await?;
     let uid = world.supervisor("a1").await?;
     shows_leaf(&world, &uid, &leaf).await?;
-    let ready = world
-        .api
-        .wait_for_condition("everyone", "Ready", "True", "Complete", OFFER);
+    let api = world.api.clone();
+    let ready = api.wait_for_condition("everyone", "Ready", "True", "Complete", OFFER);
     ready.await?;
 
-    let mut special = mutual_tls();
-    special["heartbeatIntervalSeconds"] = json!(4);
-    let mut object = profile("special", &special);
-    object["spec"]["agentSelector"]["matchAttributes"] = json!({"e2e.agent": "a1"});
-    object["spec"]["priority"] = json!(10);
-    world.api.apply(&object).await?;
-    let won =
-        world
-            .api
-            .wait_for_condition("special", "Overlapping", "True", "TakesPrecedence", SOON);
-    let message = won.await?.message;
-    let namespace = world.api.namespace().to_owned();
-    ensure!(
-        message.contains(&format!("`{namespace}/everyone` (1 agent)")),
-        "{message}"
-    );
-    let lost = world
-        .api
-        .wait_for_condition("everyone", "Overlapping", "True", "Overridden", SOON);
-    let message = lost.await?.message;
-    ensure!(
-        message.contains(&format!("`{namespace}/special` (1 agent)")),
-        "{message}"
-    );
-    let counts = world.api.status("everyone").await?["agents"].clone();
-    ensure!(
-        counts["matched"] == 0 && counts["overridden"] == 1,
-        "{counts}"
-    );
-    let ready = world
-        .api
-        .wait_for_condition("special", "Ready", "True", "Complete", OFFER);
+    world.api.apply(&special()).await?;
+    overlaps(&world, "special", "TakesPrecedence", "everyone").await?;
+    overlaps(&world, "everyone", "Overridden", "special").await?;
+    let counts = api.status("everyone").await?["agents"].take();
+    let overridden = counts["matched"] == 0 && counts["overridden"] == 1;
+    ensure!(overridden, "{counts}");
+    let ready = api.wait_for_condition("special", "Ready", "True", "Complete", OFFER);
     ready.await?;
-    world
-        .kubectl(
-            &[
-                "wait",
-                "--for=condition=Ready",
-                "opcp",
-                "--all",
-                "--timeout=60s",
-            ],
-            "",
-        )
-        .await?;
-
-    let before = told(&world).await?;
-    let taken: Vec<_> = before
+    waits_for_ready(&world, &["opcp", "--all"]).await?;
+    let (before, said) = (told(&world).await?, conditions(&world).await?);
+    let taken = before
         .iter()
-        .filter(|(what, ..)| what == "special ProfileTookOver")
-        .collect();
+        .filter(|(what, ..)| what == "special ProfileTookOver");
+    let taken: Vec<_> = taken.collect();
     let right = matches!(taken[..], [(_, note, 1)] if note.contains("1 agent of profile") && note.contains(&uid));
     ensure!(right, "{before:?}");
-    let conditions = |status: &Value| status["conditions"].clone();
-    let said = [
-        world.api.status("everyone").await?,
-        world.api.status("special").await?,
-    ];
 
     world.kill_operator()?;
     world.start_operator_again().await?;
     stays_unoffered(&world, &uid, &leaf).await?;
-    let connected = |status: &Value| (status["agents"]["connected"] == 1).then_some(());
-    world
-        .api
-        .wait_for_status("it is back", "special", SOON, connected)
-        .await?;
-    let now = [
-        world.api.status("everyone").await?,
-        world.api.status("special").await?,
-    ];
-    for (before, now) in said.iter().zip(&now) {
-        ensure!(conditions(before) == conditions(now), "{before:#} {now:#}");
-    }
+    let back = |status: &Value| (status["agents"]["connected"] == 1).then_some(());
+    let back = api.wait_for_status("it is back", "special", SOON, back);
+    back.await?;
+    let now = conditions(&world).await?;
+    ensure!(said == now, "{said:#?} {now:#?}");
     let after = told(&world).await?;
     ensure!(before == after, "{before:#?}\n{after:#?}");
 
     // It comes back when the other gives way; nothing was taken from anybody.
-    world.api.delete(KIND, "special").await?;
-    let alone = world
-        .api
-        .wait_for_condition("everyone", "Overlapping", "False", "NoOverlap", SOON);
+    api.delete(KIND, "special").await?;
+    let alone = api.wait_for_condition("everyone", "Overlapping", "False", "NoOverlap", SOON);
     alone.await?;
     let after = told(&world).await?;
-    ensure!(
-        !after
-            .iter()
-            .any(|(what, ..)| what == "everyone ProfileTookOver"),
-        "{after:?}"
-    );
+    let mut taken = after
+        .iter()
+        .filter(|(what, ..)| what == "everyone ProfileTookOver");
+    ensure!(taken.next().is_none(), "{after:?}");
     nobody_was_refused(&world)?;
     world.finish().await
 }

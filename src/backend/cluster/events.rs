@@ -168,7 +168,7 @@ mod tests {
             revision: Some(1),
         };
         let named = |uid, action, about: &str| {
-            let profile = ProfileKey::new("a", &"p-".repeat(120));
+            let profile = ProfileKey::new("a", "p-".repeat(120));
             name(&profile, Some(uid), action, &event(about))
         };
         let first = named("u", "Revision1", "x");

@@ -42,6 +42,7 @@ impl Reason {
         self.entry().1
     }
 
+    #[expect(clippy::too_many_lines, reason = "a table: one entry after the other")]
     fn entry(self) -> (&'static [Shown], &'static str) {
         use ConditionStatus::{False, True, Unknown};
         use ConditionType::{

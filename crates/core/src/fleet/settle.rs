@@ -33,8 +33,8 @@ impl Agent {
         }
         let taken = before.filter(|before| lose.contains(before));
         transitions.extend(taken.map(Transition::TakenFrom));
-        let lost = std::mem::replace(&mut self.overridden, lose);
-        let all = self.overridden.iter().cloned().chain(lost).collect();
+        let before = std::mem::replace(&mut self.overridden, lose);
+        let all = self.overridden.iter().cloned().chain(before).collect();
         transitions.push(Transition::Overridden(all));
         (choice, transitions)
     }

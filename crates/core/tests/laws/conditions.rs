@@ -43,7 +43,7 @@ impl Situation {
         }
         if self.held_back {
             let held = BTreeMap::from([(key.clone(), "held back".to_owned())]);
-            assert_eq!(catalog.hold_serving_back(&held), [key.clone()]);
+            assert_eq!(catalog.hold_serving_back(&held), std::slice::from_ref(key));
         }
         let state = catalog.get(key).unwrap();
         summarize(state, &self.agents, &self.overlap, &self.rollout, at(200))
