@@ -6,8 +6,8 @@ use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::ClusterWorld;
-use e2e::eventually::{Look, eventually};
+use e2e::cluster::{ClusterWorld, random_suffix, shared};
+use e2e::eventually::{Look, eventually, eventually_async};
 use e2e::manifests::{CLIENT_TLS, mutual_tls, offerable_tls, profile};
 use e2e::pki::{DAY, KeyKind, Window};
 use e2e::scene::{OFFER, PROFILE, SOON, Setup};
@@ -184,6 +184,16 @@ async fn law8_profiles_that_overlap_say_so_and_a_restart_tells_nothing_again() -
     let ready = api.wait_for_condition("special", "Ready", "True", "Complete", OFFER);
     ready.await?;
     waits_for_ready(&world, &["opcp", "--all"]).await?;
+    let gives_way = || async {
+        let agent = api.get("OpAMPAgent", &uid).await.ok().flatten();
+        let status = agent
+            .map(|mut agent| agent["status"].take())
+            .unwrap_or_default();
+        let named =
+            status["profile"]["name"] == "special" && status["overridden"][0]["name"] == "everyone";
+        Look::when(named, status)
+    };
+    eventually_async("the agent's object names both", SOON, gives_way).await?;
     let (before, said) = (told(&world).await?, conditions(&world).await?);
     let taken = before
         .iter()
@@ -214,4 +224,77 @@ async fn law8_profiles_that_overlap_say_so_and_a_restart_tells_nothing_again() -
     ensure!(taken.next().is_none(), "{after:?}");
     nobody_was_refused(&world)?;
     world.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law8_an_event_that_happens_again_is_counted_in_the_one_that_is_there() -> Result<()> {
+    let (mut world, leaf) = ClusterWorld::with_mutual_tls("again", Setup::default()).await?;
+    let api = world.api.clone();
+    let judged = async |status: &str, reason: &str| {
+        let ready = api.wait_for_condition(PROFILE, "Ready", status, reason, SOON);
+        ready.await.map(drop)
+    };
+    judged("True", "NoAgents").await?;
+    let what = format!("{PROFILE} SecretNotFound");
+    let mut counts = Vec::new();
+    for time in 1..=3 {
+        if time == 3 {
+            // The next process knows nothing of the first.
+            world.kill_operator()?;
+            world.start_operator_again().await?;
+        }
+        api.delete("Secret", CLIENT_TLS).await?;
+        judged("False", "SecretNotFound").await?;
+        let all = || async {
+            let told = told(&world).await.unwrap_or_default();
+            let found: Vec<_> = told.iter().filter(|(event, ..)| *event == what).collect();
+            // By then each of the earlier ones was written.
+            let counted = matches!(found[..], [(.., count)] if *count >= time.min(2));
+            Look::some(
+                counted.then(|| found.iter().map(|(.., count)| *count).collect::<Vec<_>>()),
+                format!("{told:?}"),
+            )
+        };
+        counts.push(eventually_async("one event, counted", SOON, all).await?);
+        api.apply(&offerable_tls(CLIENT_TLS, &leaf)).await?;
+        judged("True", "NoAgents").await?;
+    }
+    ensure!(counts == [[1], [2], [2]], "{counts:?}");
+    world.finish().await
+}
+
+/// What the operator may have to say is what the definition takes: nothing of
+/// it is refused or dropped.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_api_server_keeps_every_field_of_a_status() -> Result<()> {
+    let cluster = shared().await?;
+    cluster.install_definitions().await?;
+    let namespace = format!("e2e-fields-{}", random_suffix()?);
+    let api = cluster.api().await?.within(&namespace);
+    api.make_namespace(&namespace).await?;
+    api.apply(&profile("p", &mutual_tls())).await?;
+    let failure = |reason: &str, message: &str| {
+        let mut failure = json!({
+            "instanceUID": "0192aaaa-0000-7000-8000-000000000001",
+            "reason": reason,
+            "time": "2026-01-02T03:04:05Z",
+        });
+        if !message.is_empty() {
+            failure["message"] = json!(message);
+        }
+        failure
+    };
+    // One instance UID may be at home in two namespaces.
+    let failures = json!([
+        failure("Failed", "tls bad certificate"),
+        failure("Lost", "")
+    ]);
+    let status = json!({"status": {"failures": failures, "agents": {"overridden": 3}}});
+    let kept = api.merge(KIND, "p/status", &status).await?;
+    ensure!(kept["status"]["failures"] == failures, "{kept}");
+    ensure!(kept["status"]["agents"]["overridden"] == 3, "{kept}");
+    let eleven: Vec<_> = (0..11).map(|_| failure("Lost", "")).collect();
+    let many = json!({"status": {"failures": eleven}});
+    ensure!(api.merge(KIND, "p/status", &many).await.is_err(), "taken");
+    Ok(())
 }

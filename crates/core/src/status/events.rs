@@ -4,7 +4,7 @@
 use super::failures::{agents_failed, worth_telling};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{
-    condition::find_condition,
+    condition::{ConditionStatus, find_condition},
     reason::{ConditionType, Reason},
     v1alpha1::OpAMPConnectionProfileStatus,
 };
@@ -104,17 +104,21 @@ fn told(
     }
     let halted = find(status, ConditionType::Progressing).filter(|_| reason == Reason::Halted);
     let note = &halted.unwrap_or(condition).message;
+    // Another object may be wrong for the same reason.
     let gates = [
         ConditionType::Accepted,
         ConditionType::ResolvedRefs,
         ConditionType::CredentialsValid,
     ];
-    let refused = reason.shown().iter().any(|(kind, _)| gates.contains(kind));
+    let refuses = |gate: &&Condition| {
+        gate.reason == reason.as_str() && gate.status == ConditionStatus::False.as_str()
+    };
+    let mut gates = gates.iter().filter_map(|kind| find(status, *kind));
+    let about = gates.find(refuses).map(|gate| gate.message.clone());
     Some(ProfileEvent {
         reason,
         note: note.clone(),
-        // Another object may be wrong for the same reason.
-        about: if refused { note.clone() } else { String::new() },
+        about: about.unwrap_or_default(),
         revision: status.revision.as_ref().map(|revision| revision.number),
     })
 }
@@ -164,6 +168,34 @@ mod tests {
             );
         }
         status
+    }
+
+    /// What stays in force is no part of what is wrong.
+    #[test]
+    fn what_is_wrong_with_one_object_is_another_event_than_with_the_next() {
+        let about = |refused: &str, kept: &str| {
+            let mut status = OpAMPConnectionProfileStatus::default();
+            let message = format!("{refused}; {kept}");
+            for (kind, message) in [
+                (ConditionType::ResolvedRefs, refused),
+                (ConditionType::Ready, &message),
+            ] {
+                let (all, now) = (&mut status.conditions, Timestamp::UNIX_EPOCH);
+                set_condition(all, kind, false, Reason::KeyMissing, message, None, now);
+            }
+            let events = events(&OpAMPConnectionProfileStatus::default(), &status);
+            assert_eq!(events.len(), 1);
+            assert!(events[0].note.ends_with(kept));
+            events[0].about.clone()
+        };
+        assert_eq!(
+            about("a has no key", "1 stays"),
+            about("a has no key", "nothing")
+        );
+        assert_ne!(
+            about("a has no key", "1 stays"),
+            about("b has no key", "1 stays")
+        );
     }
 
     #[test]
