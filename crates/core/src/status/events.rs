@@ -77,8 +77,12 @@ pub fn events(
     if worth_telling(before, after) {
         events.extend(agents_failed(after));
     }
-    // `Ready` sums the others up; only what does not make it false speaks for itself.
-    for kind in [ConditionType::Ready, ConditionType::CredentialsValid] {
+    for kind in [
+        ConditionType::Ready,
+        ConditionType::Accepted,
+        ConditionType::ResolvedRefs,
+        ConditionType::CredentialsValid,
+    ] {
         let Some(condition) = find(after, kind) else {
             continue;
         };
@@ -97,9 +101,11 @@ fn told(
     status: &OpAMPConnectionProfileStatus,
 ) -> Option<ProfileEvent> {
     severity(reason)?;
+    // `Ready` sums the others up; only what does not make it false speaks for
+    // itself. Failures are told with the agents' names.
     let ready = condition.type_ == ConditionType::Ready.as_str();
-    if reason == Reason::AgentsFailed || !(ready || reason == Reason::ExpiringSoon) {
-        // Told with the agents' names, or by `Ready`.
+    let holds = condition.status == ConditionStatus::True.as_str();
+    if reason == Reason::AgentsFailed || !(ready || holds) {
         return None;
     }
     let halted = find(status, ConditionType::Progressing).filter(|_| reason == Reason::Halted);

@@ -47,7 +47,10 @@ pub(super) fn failures(
             let mut failure = AgentFailure {
                 instance_uid: uid.to_string(),
                 reason,
-                message: agent.last_error.clone().unwrap_or_default(),
+                message: match reason {
+                    FailureReason::Failed => agent.last_error.clone().unwrap_or_default(),
+                    FailureReason::Lost => String::new(),
+                },
                 time: Time(since),
             };
             let same = |old: &&AgentFailure| {
