@@ -6,7 +6,7 @@
 #   make parts     builds the real parts of the tests, and says where they are
 #   make operator  the operator, as people install it
 #   make fuzz      hostile input by the million: SECONDS=600 each TARGET="frame gzip"
-#   make generate  the CRDs from the types, also into the chart, and docs/conformance.md
+#   make generate  the CRDs from the types, also into the chart, docs/conformance.md and docs/conditions.md
 #   make doc       the API documentation
 
 CARGO ?= cargo
@@ -49,7 +49,7 @@ fuzz:
 generate:
 	for directory in crds charts/opamp-operator/files; do \
 	  $(CARGO) run --quiet --package opamp-operator -- crd --directory $$directory || exit 1; done
-	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements
+	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements --test conditions
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    CustomResourceDefinition, JSON,
+};
 use kube::CustomResourceExt as _;
 use opamp_operator_api::{agent::OpAMPAgent, v1alpha1::OpAMPConnectionProfile};
 
@@ -15,10 +17,25 @@ const HEADER: &str = "\
 /// Every definition: the name of its file, and its text.
 #[must_use]
 pub fn definitions() -> Vec<(String, String)> {
-    let all = [OpAMPConnectionProfile::crd(), OpAMPAgent::crd()];
+    let all = [unobserved(OpAMPConnectionProfile::crd()), OpAMPAgent::crd()];
     all.iter()
         .map(|definition| (file(definition), yaml(definition)))
         .collect()
+}
+
+/// A profile without status is one that the operator has not seen: tools that
+/// wait by kstatus would take it for done, so the API server says otherwise
+/// until the first status is written.
+fn unobserved(mut definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    for version in &mut definition.spec.versions {
+        let schema = version.schema.as_mut();
+        let schema = schema.and_then(|schema| schema.open_api_v3_schema.as_mut());
+        let fields = schema.and_then(|schema| schema.properties.as_mut());
+        if let Some(status) = fields.and_then(|fields| fields.get_mut("status")) {
+            status.default = Some(JSON(serde_json::json!({"observedGeneration": -1})));
+        }
+    }
+    definition
 }
 
 /// Writes every definition into a directory.

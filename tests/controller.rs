@@ -21,11 +21,16 @@ use opamp_operator_core::{
     fleet::{Agent, AgentRecord},
     identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof, Recognition},
     offer::{Object, Observed},
+    status::ProfileEvent,
 };
 use opamp_wire::InstanceUid;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
+
+#[cfg(test)]
+#[path = "controller/statuses.rs"]
+mod statuses;
 
 fn generate() -> KeyPair {
     KeyPair::generate().unwrap()
@@ -43,6 +48,8 @@ struct Bench {
     )>,
     statuses: BTreeMap<ProfileKey, OpAMPConnectionProfileStatus>,
     ready: watch::Receiver<bool>,
+    writes: usize,
+    events: Vec<(String, ProfileEvent)>,
 }
 
 fn object(label: bool, key: &str, value: &str) -> Object {
@@ -150,6 +157,8 @@ impl Bench {
             ledger: Vec::new(),
             statuses: BTreeMap::new(),
             ready,
+            writes: 0,
+            events: Vec::new(),
         }
     }
 
@@ -198,7 +207,12 @@ impl Bench {
                 }
                 report = self.plug.reports.recv() => match report.unwrap() {
                     Report::Ledger(entry, answer) => self.ledger.push((*entry, answer)),
-                    Report::Profile { key, status, .. } => drop(self.statuses.insert(key, *status)),
+                    Report::Profile { key, status, events, .. } => {
+                        let events = events.into_iter();
+                        self.events.extend(events.map(|event| (key.name.clone(), event)));
+                        self.statuses.insert(key, *status);
+                        self.writes += 1;
+                    }
                     _ => {}
                 },
                 () = tokio::time::sleep_until(end) => return,

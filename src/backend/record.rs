@@ -10,6 +10,10 @@ use opamp_operator_core::{
 };
 use opamp_wire::InstanceUid;
 
+/// Profiles that give way, as many as the CRD takes: enough to count the same
+/// after a restart, before the agent comes back.
+const MAX_OVERRIDDEN: usize = 8;
+
 /// The object of a record; none for an agent that has proved no identity.
 pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     let mut agent = OpAMPAgent::of(&record.uid.to_string(), record.binding.as_ref()?);
@@ -21,6 +25,12 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     let applied = record.state == SettingsState::Applied;
     agent.status = Some(OpAMPAgentStatus {
         profile: record.profile.clone(),
+        overridden: record
+            .overridden
+            .iter()
+            .take(MAX_OVERRIDDEN)
+            .cloned()
+            .collect(),
         connected: record.connected.is_some(),
         bound_time: record.bound_at.map(Time),
         last_contact_time: Some(Time(record.last_contact)),
@@ -90,6 +100,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         bound_at: status.bound_time.map(|time| time.0),
         attributes: None,
         profile: status.profile,
+        overridden: status.overridden,
         connected: status.transport,
         interval: DEFAULT_INTERVAL,
         capable: false,
@@ -101,6 +112,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
             state => state,
         },
         proved,
+        last_error: None,
         last_offer: last_offer.map(|last| (last, since)),
         offered,
         since,
@@ -142,6 +154,7 @@ mod tests {
             bound_at: Some(at(50)),
             attributes: None,
             profile: Some(profile.clone()),
+            overridden: vec![ProfileKey::new("a", "q")],
             connected: Some(Transport::WebSocket),
             interval: DEFAULT_INTERVAL,
             capable: true,
@@ -155,6 +168,7 @@ mod tests {
                 evidence: Evidence::SettingsHeader,
                 at: at(100),
             }),
+            last_error: None,
             last_offer: Some((third.clone(), at(100))),
             offered: vec![third.clone()],
             since: at(100),

@@ -20,6 +20,7 @@ use opamp_operator_core::{
     identity::{Authenticator, DenyList, HeldBook, KeyRing, Ledger, ServiceAccounts, Trust},
     offer::Serving,
     rollout::Rollout,
+    status::Taken,
 };
 use rustls::crypto::CryptoProvider;
 use tokio::{
@@ -86,6 +87,10 @@ pub struct Controller {
     dirty: BTreeSet<ProfileKey>,
     agents: BTreeSet<(opamp_wire::InstanceUid, String)>,
     forgotten: Vec<(String, opamp_wire::InstanceUid)>,
+    /// When it is told that agents of a profile fail: others may follow.
+    failing: BTreeMap<ProfileKey, Duration>,
+    /// Agents that profiles took over since they were reported.
+    taken: BTreeMap<(ProfileKey, ProfileKey), Taken>,
     reported: BTreeMap<ProfileKey, Duration>,
     replan: BTreeMap<ProfileKey, Duration>,
     wanted: Wanted,
@@ -110,6 +115,8 @@ const STORED_QUEUE: usize = 64;
 
 /// Status writes of one profile are at least this far apart.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
+/// Agents that fail within this time are told of at once.
+const GATHER_FAILURES: Duration = Duration::from_secs(10);
 /// How often time passes for agents without a task of their own.
 const TICK: Duration = Duration::from_secs(2);
 
@@ -164,6 +171,8 @@ impl Controller {
             dirty: BTreeSet::new(),
             agents: BTreeSet::new(),
             forgotten: Vec::new(),
+            failing: BTreeMap::new(),
+            taken: BTreeMap::new(),
             reported: BTreeMap::new(),
             replan: BTreeMap::new(),
             wanted: Wanted::new(),
@@ -217,6 +226,10 @@ impl Controller {
             self.store_held().await;
         }
         self.collect();
+        // What was to be told later is told now.
+        self.failing
+            .values_mut()
+            .for_each(|at| *at = Duration::ZERO);
         self.report().await;
     }
 
@@ -228,6 +241,12 @@ impl Controller {
         });
         let next = earliest(self.catalog.next_due(), reports.min());
         let next = earliest(next, self.replan.values().min().copied());
+        // What is dirty already waits for its turn.
+        let failing = self
+            .failing
+            .iter()
+            .filter(|(key, _)| !self.dirty.contains(*key));
+        let next = earliest(next, failing.map(|(_, at)| *at).min());
         let retirement = self.setup.authentication.retirement;
         let forgotten = self.held.next_end(retirement);
         let now = self.hub.clock.now();
@@ -318,6 +337,9 @@ impl Controller {
         self.dirty.extend(dirty.profiles);
         self.agents.extend(dirty.agents);
         self.forgotten.extend(dirty.forgotten);
+        for (pair, taken) in dirty.taken {
+            self.taken.entry(pair).or_default().merge(taken);
+        }
     }
 
     /// Says what is to be watched. What is wanted anew gets a new ticket, and

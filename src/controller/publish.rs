@@ -71,6 +71,8 @@ impl Controller {
         self.hub.book.publish_target(key, None);
         self.rollouts.remove(key);
         self.replan.remove(key);
+        self.failing.remove(key);
+        self.taken.retain(|(of, _), _| of != key);
         self.storing.remove(key);
         self.unstored.remove(key);
         self.want();

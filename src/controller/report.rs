@@ -1,19 +1,21 @@
 //! From what agents did to statuses and records: never resolves anything.
 
-use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
+use opamp_operator_api::{ProfileKey, Reason, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{
     fleet::AgentRecord,
     identity::LedgerEntry,
-    status::{events, summarize},
+    status::{Taken, agents_failed, events, summarize},
 };
 
-use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller};
+use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller, GATHER_FAILURES};
 use crate::backend::Report;
 
 impl Controller {
     /// Folds the records of dirty profiles, at most once a second each.
     pub(super) async fn report(&mut self) {
         let now = self.hub.clock.now();
+        let told = self.failing.iter().filter(|(_, at)| **at <= now.uptime);
+        self.dirty.extend(told.map(|(key, _)| key.clone()));
         let ripe = |key: &&ProfileKey| {
             self.reported
                 .get(key)
@@ -66,19 +68,54 @@ impl Controller {
         }
     }
 
+    /// What a profile took over from which others, the most agents first.
+    fn take_taken(&mut self, key: &ProfileKey) -> Vec<(ProfileKey, Taken)> {
+        let pairs: Vec<_> = self
+            .taken
+            .keys()
+            .filter(|(of, _)| of == key)
+            .cloned()
+            .collect();
+        let taken = pairs
+            .into_iter()
+            .filter_map(|pair| self.taken.remove_entry(&pair));
+        let mut taken: Vec<_> = taken.map(|((_, before), taken)| (before, taken)).collect();
+        taken.sort_by_key(|(_, taken)| std::cmp::Reverse(taken.count()));
+        taken
+    }
+
     async fn report_profile(&mut self, key: &ProfileKey) -> bool {
         let now = self.hub.clock.now();
         let agents = self.hub.roster.records(key);
+        let mut overlap = self.hub.roster.overlap(key);
+        overlap.retain(|other| self.catalog.get(other).is_some());
+        let taken = self.take_taken(key);
         let rollout = self.rollouts.get(key).cloned().unwrap_or_default();
         let Some(state) = self.catalog.get_mut(key) else {
+            self.failing.remove(key);
             return false;
         };
-        let status = summarize(state, &agents, &rollout, now);
-        if status == state.stored.status {
+        let status = summarize(state, &agents, &overlap, &rollout, now);
+        let mut events = events(&state.stored.status, &status);
+        let failing = events
+            .iter()
+            .any(|event| event.reason == Reason::AgentsFailed);
+        events.retain(|event| event.reason != Reason::AgentsFailed);
+        if failing {
+            let at = now.uptime + GATHER_FAILURES;
+            self.failing.entry(key.clone()).or_insert(at);
+        }
+        if self.failing.get(key).is_some_and(|at| *at <= now.uptime) {
+            self.failing.remove(key);
+            events.extend(agents_failed(&status));
+        }
+        let revision = status.revision.as_ref().map(|revision| revision.number);
+        let told = taken.iter().take(MAX_TAKEN);
+        events.extend(told.map(|(before, taken)| taken.event(before, revision)));
+        if status == state.stored.status && events.is_empty() {
             return false;
         }
         log_changes(key, &state.stored.status, &status);
-        let events = events(&state.stored.status, &status);
         state.stored.status = status.clone();
         let report = Report::Profile {
             key: key.clone(),
@@ -92,6 +129,9 @@ impl Controller {
         true
     }
 }
+
+/// Profiles whose loss of agents is told at once.
+const MAX_TAKEN: usize = 5;
 
 /// One line per condition that changed its status or reason.
 fn log_changes(

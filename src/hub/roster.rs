@@ -1,7 +1,7 @@
 //! The agents, each behind its own lock, and what changed of them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,6 +14,7 @@ use opamp_operator_core::{
     Now,
     fleet::{Agent, AgentRecord, LinkId, Transition},
     identity::Verdict,
+    status::{Overlap, Taken},
 };
 use opamp_wire::InstanceUid;
 use parking_lot::Mutex;
@@ -37,6 +38,9 @@ pub struct Dirty {
     pub agents: BTreeSet<(InstanceUid, String)>,
     /// Agents that were forgotten.
     pub forgotten: Vec<(String, InstanceUid)>,
+    /// By profile and the one that gave way: agents that changed from the
+    /// latter to the former by precedence.
+    pub taken: BTreeMap<(ProfileKey, ProfileKey), Taken>,
 }
 
 /// See the module.
@@ -139,6 +143,19 @@ impl Roster {
         self.all().iter().filter_map(of_profile).collect()
     }
 
+    /// Where a profile and others select the same agents.
+    #[must_use]
+    pub fn overlap(&self, profile: &ProfileKey) -> Overlap {
+        let mut overlap = Overlap::default();
+        for agent in self.all() {
+            let agent = agent.lock();
+            if let Some(winner) = agent.profile() {
+                overlap.add(profile, winner, agent.overridden());
+            }
+        }
+        overlap
+    }
+
     /// One agent, as a value.
     #[must_use]
     pub fn record(&self, uid: InstanceUid, namespace: &str) -> Option<AgentRecord> {
@@ -172,6 +189,7 @@ impl Roster {
                 let keep = held || !agent.links().is_empty() || !over(&agent.record());
                 if !keep {
                     self.seats.remove(agent.binding());
+                    self.dirty.lock().profiles.extend(agent.counted_by());
                     forgotten.push((agent.namespace().to_owned(), *uid));
                 }
                 keep
@@ -192,8 +210,19 @@ impl Roster {
         let mut dirty = self.dirty.lock();
         dirty.profiles.extend(agent.profile().cloned());
         for transition in transitions {
-            if let Transition::Offered { profile, .. } = transition {
-                dirty.profiles.insert(profile.clone());
+            match transition {
+                Transition::Offered { profile, .. } => {
+                    dirty.profiles.insert(profile.clone());
+                }
+                Transition::Overridden(profiles) => dirty.profiles.extend(profiles.iter().cloned()),
+                Transition::TakenFrom(before) => {
+                    let Some(profile) = agent.profile() else {
+                        continue;
+                    };
+                    let pair = (profile.clone(), before.clone());
+                    dirty.taken.entry(pair).or_default().add(agent.uid());
+                }
+                _ => {}
             }
         }
         dirty
@@ -302,6 +331,13 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::Disconnected => tracing::info!(agent = %uid, namespace, "agent disconnected"),
         Transition::Profile(_) => {
             tracing::info!(agent = %uid, namespace, profile, "profile chosen");
+        }
+        Transition::TakenFrom(before) => {
+            tracing::info!(agent = %uid, namespace, profile, %before, "profile took the agent over by precedence");
+        }
+        Transition::Overridden(_) => {
+            let others = agent.overridden().len();
+            tracing::info!(agent = %uid, namespace, profile, others, "other profiles select the agent too and give way");
         }
         Transition::Capable(capable) => {
             tracing::info!(agent = %uid, namespace, capable, "agent takes connection settings, or not");

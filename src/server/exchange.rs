@@ -241,9 +241,8 @@ fn settle(
     subscriptions: &mut Subscriptions,
 ) -> Option<Arc<Target>> {
     let candidates = subscriptions.candidates()?;
-    let choice = agent.choose(id, &candidates);
     let before = agent.profile().cloned();
-    let transitions = agent.chosen(&choice, hub.clock.now());
+    let (choice, transitions) = agent.settle(id, &candidates, hub.clock.now());
     if let Some(before) = before.filter(|before| agent.profile() != Some(before)) {
         hub.roster.mark(&before);
     }

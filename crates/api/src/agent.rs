@@ -149,6 +149,12 @@ pub struct OpAMPAgentStatus {
     #[schemars(with = "ProfileKey")]
     pub profile: Option<ProfileKey>,
 
+    /// Other profiles that select the agent and give way to that one, best
+    /// first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub overridden: Vec<ProfileKey>,
+
     /// Whether the agent is connected.
     pub connected: bool,
 

@@ -20,6 +20,10 @@ mod choice;
 mod clones;
 
 #[cfg(test)]
+#[path = "laws/conditions.rs"]
+mod conditions;
+
+#[cfg(test)]
 #[path = "laws/evidence.rs"]
 mod evidence;
 
@@ -50,6 +54,10 @@ mod memory;
 #[cfg(test)]
 #[path = "laws/offers.rs"]
 mod offers;
+
+#[cfg(test)]
+#[path = "laws/overlap.rs"]
+mod overlap;
 
 #[cfg(test)]
 #[path = "laws/polls.rs"]

@@ -222,6 +222,10 @@ impl Api {
                 return Ok(format!("{all}/{name}"));
             }
             "Node" => return Ok(format!("/api/v1/nodes/{name}")),
+            "ValidatingAdmissionPolicy" => {
+                let all = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+                return Ok(format!("{all}/{name}"));
+            }
             "ClusterRoleBinding" => {
                 let all = "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings";
                 return Ok(format!("{all}/{name}"));

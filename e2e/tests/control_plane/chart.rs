@@ -35,6 +35,7 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("serviceAccount.create=false", "/serviceAccount/name"),
         ("crds.keep=maybe", "/crds/keep"),
         ("rbac.secretAccess=Some", "/rbac/secretAccess"),
+        ("admissionPolicy.enabled=yes", "/admissionPolicy/enabled"),
         ("homeNamespaces={A}", "/homeNamespaces/0"),
         ("authenticators[0].serviceAccount=x", "/authenticators/0"),
         (
@@ -132,6 +133,17 @@ async fn every_value_does_what_it_says() -> Result<()> {
     for kind in ["ClusterRole", "ClusterRoleBinding"] {
         let reviews = named(&all, kind, "", "ops-opamp-operator-reviews");
         ensure!(reviews.is_some(), "no {kind}");
+    }
+
+    let all = rendered(&["admissionPolicy.enabled=true", "watchNamespaces={a,b}"]).await?;
+    for kind in [
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ] {
+        let found = named(&all, kind, "", "ops-opamp-operator-secrets");
+        let text = found.with_context(|| format!("no {kind}"))?.to_string();
+        let bound = text.contains(r#""values":["a","b"]"#);
+        ensure!(bound == kind.ends_with("Binding"), "{text}");
     }
 
     let account = ["serviceAccount.create=false", "serviceAccount.name=mine"];

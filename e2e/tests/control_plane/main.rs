@@ -5,6 +5,7 @@
 //! the processes' logs.
 
 mod accounts;
+mod admission;
 mod authority;
 mod broken;
 mod certificates;
@@ -22,5 +23,6 @@ mod renewal;
 mod restart;
 mod revocation;
 mod settings;
+mod statuses;
 mod steps;
 mod withdrawn;

@@ -12,6 +12,8 @@ pub use own::{
     AuthenticatorSource, Built, KeySource, Material, SourceKind, Usable, authenticator, remember,
 };
 pub use profile::{ProfileState, Stored};
-pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
+pub use select::{
+    Candidate, Candidates, Choice, Chooser, MAX_OVERRIDDEN, candidates, choose, overridden,
+};
 pub use state::{Catalog, Settings, Settled};
 pub use target::{Bound, Target};

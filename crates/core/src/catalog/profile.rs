@@ -51,8 +51,11 @@ pub struct ProfileState {
     pub started: Option<Timestamp>,
     /// Why it did.
     pub cause: RevisionCause,
-    /// The generation that was last resolved.
+    /// The generation that was last judged and whose outcome is in effect: what
+    /// is good counts from when it is in force.
     pub resolved_generation: Option<i64>,
+    /// The generation that was last judged.
+    judged: Option<i64>,
     /// It was deleted, and is forgotten when its time comes.
     pub(super) gone: bool,
     pub(super) last_change: RevisionCause,
@@ -74,6 +77,7 @@ impl ProfileState {
             started: None,
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,
+            judged: None,
             gone: false,
             last_change: RevisionCause::SpecChanged,
             due: Some(due),
@@ -115,9 +119,31 @@ impl ProfileState {
         changed
     }
 
+    /// The newest version is good; it is not in force yet.
+    pub(super) fn drafted(&mut self) {
+        self.judged = Some(self.stored.generation);
+    }
+
+    /// The newest version was judged, and that is in effect.
     pub(super) fn conclude(&mut self, refusal: Option<Refusal>) {
+        self.drafted();
         self.refusal = refusal;
-        self.resolved_generation = Some(self.stored.generation);
+        self.resolved_generation = self.judged;
+    }
+
+    /// What was judged good cannot come into force.
+    pub(super) fn refuse(&mut self, refusal: Refusal) {
+        self.refusal = Some(refusal);
+        self.resolved_generation = self.judged;
+    }
+
+    /// What was made of `spec` is in force. If it is not the newest any more,
+    /// nothing is said of that one.
+    pub(super) fn in_effect(&mut self, spec: &OpAMPConnectionProfileSpec) {
+        self.refusal = None;
+        if self.spec().is_some_and(|newest| **newest == *spec) {
+            self.resolved_generation = Some(self.stored.generation);
+        }
     }
 
     /// The first change opens the window; later ones fall into it, so that a

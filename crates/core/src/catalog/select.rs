@@ -68,6 +68,18 @@ pub struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
+    /// Does this candidate select it? None while that cannot be said.
+    fn is_selected_by(&self, candidate: &Candidate) -> Option<bool> {
+        let nothing = Attributes::default();
+        let attributes = match self.attributes {
+            Some(attributes) => attributes,
+            None if candidate.selector.reads_attributes() => return None,
+            None => &nothing,
+        };
+        let selector = &candidate.selector;
+        Some(selector.matches(self.uid, self.identity, attributes))
+    }
+
     /// May it have what this candidate offers? By recognised credentials alone
     /// it gets later revisions of the profiles that it shows; and if such a
     /// profile is a tenant's, what that tenant offers to any agent, since none
@@ -114,21 +126,10 @@ pub enum Choice {
 pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
     let mut awaiting = None;
     for candidate in &candidates.0 {
-        let matches = match chooser.attributes {
-            Some(attributes) => {
-                candidate
-                    .selector
-                    .matches(chooser.uid, chooser.identity, attributes)
-            }
-            None if candidate.selector.reads_attributes() => return Choice::NotYet,
-            None => {
-                candidate
-                    .selector
-                    .matches(chooser.uid, chooser.identity, &Attributes::default())
-            }
-        };
-        if !matches {
-            continue;
+        match chooser.is_selected_by(candidate) {
+            None => return Choice::NotYet,
+            Some(false) => continue,
+            Some(true) => {}
         }
         if chooser.may_have(candidate) {
             return Choice::Profile(candidate.profile.clone());
@@ -136,4 +137,29 @@ pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
         awaiting = awaiting.or_else(|| Some(candidate.profile.clone()));
     }
     awaiting.map_or(Choice::Nobody, Choice::AwaitingProof)
+}
+
+/// Of the profiles that lose an agent by precedence as many are remembered,
+/// best first.
+pub const MAX_OVERRIDDEN: usize = 128;
+
+/// The profiles that select an agent too and have to give way to the one that
+/// was chosen, best first. Those above it that wait for a proof lose nothing by
+/// precedence.
+#[must_use]
+pub fn overridden(
+    candidates: &Candidates,
+    chooser: &Chooser<'_>,
+    choice: &Choice,
+) -> Vec<ProfileKey> {
+    let (Choice::Profile(winner) | Choice::AwaitingProof(winner)) = choice else {
+        return Vec::new();
+    };
+    let all = candidates.0.iter();
+    all.skip_while(|candidate| candidate.profile != *winner)
+        .skip(1)
+        .filter(|candidate| chooser.is_selected_by(candidate) == Some(true))
+        .map(|candidate| candidate.profile.clone())
+        .take(MAX_OVERRIDDEN)
+        .collect()
 }

@@ -204,11 +204,14 @@ impl Catalog {
             }
             Outcome::Resolved(draft) => {
                 state.references = resolution.references;
-                state.conclude(None);
                 let same = state.current.as_ref();
                 let Some(same) = same.filter(|current| current.marker() == draft.marker) else {
+                    // What the status says stays until it is in force.
+                    state.drafted();
                     return Settled::Draft(draft, spec);
                 };
+                let same = Arc::clone(same);
+                state.conclude(None);
                 // The same settings, perhaps for others.
                 let changed = *same.selector() != draft.selector;
                 if changed {
@@ -240,8 +243,8 @@ impl Catalog {
             if opened {
                 state.previous = before;
             }
+            state.in_effect(&spec);
             state.in_force = Some(spec);
-            state.refusal = None;
             state.started = Some(started);
             state.cause = state.last_change;
         }
@@ -281,7 +284,7 @@ impl Catalog {
     /// Something outside keeps new settings from coming into force.
     pub fn refuse(&mut self, key: &ProfileKey, refusal: Refusal) {
         if let Some(state) = self.profiles.get_mut(key) {
-            state.conclude(Some(refusal));
+            state.refuse(refusal);
         }
     }
 
@@ -296,7 +299,7 @@ impl Catalog {
         self.profiles.get_mut(key).filter(|state| !state.gone)
     }
 
-    /// Has every profile been judged once?
+    /// Has every profile been judged once, and what came of it is in effect?
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let settled = |state: &ProfileState| state.resolved_generation.is_some();

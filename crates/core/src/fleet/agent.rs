@@ -49,11 +49,15 @@ pub struct Agent {
     pub(super) attributes: Option<Attributes>,
     pub(super) links: Vec<Link>,
     pub(super) polls: Polls,
-    profile: Option<ProfileKey>,
+    pub(super) profile: Option<ProfileKey>,
+    /// The profiles that select it too and give way to that.
+    pub(super) overridden: Vec<ProfileKey>,
     offered: Vec<Recognition>,
     pub(super) flight: Option<Flight>,
     /// The revision of the last offer, also of an earlier process, and when.
     pub(super) last_offer: Option<(Recognition, Timestamp)>,
+    /// What it said of that, if it failed.
+    pub(super) last_error: Option<String>,
     pub(super) attempts: Attempts,
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
@@ -85,9 +89,11 @@ impl Agent {
             links: Vec::new(),
             polls: Polls::default(),
             profile: None,
+            overridden: Vec::new(),
             offered: Vec::new(),
             flight: None,
             last_offer: None,
+            last_error: None,
             attempts: Attempts::default(),
             bucket: Bucket::new(now.uptime),
             proved: None,
@@ -132,8 +138,10 @@ impl Agent {
             bound_at: record.bound_at,
             attributes: record.attributes,
             profile: record.profile,
+            overridden: record.overridden,
             offered: record.offered,
             last_offer: record.last_offer,
+            last_error: record.last_error,
             proved: record.proved,
             state: if left {
                 SettingsState::Switching
@@ -319,14 +327,17 @@ impl Agent {
         if link.shared {
             return Choice::Nobody;
         }
-        let uid = self.uid.to_string();
-        let chooser = Chooser {
-            uid: &uid,
+        choose(candidates, &self.chooser(link, &self.uid.to_string()))
+    }
+
+    /// What is known of it, as seen from a link.
+    pub(super) fn chooser<'a>(&'a self, link: &'a Link, uid: &'a str) -> Chooser<'a> {
+        Chooser {
+            uid,
             identity: self.identity(link),
             attributes: self.attributes.as_ref(),
             rights: &link.rights,
-        };
-        choose(candidates, &chooser)
+        }
     }
 
     /// Records the choice; its transitions.
@@ -472,6 +483,7 @@ impl Agent {
             bound_at: self.bound_at,
             attributes: self.attributes.clone(),
             profile: self.profile.clone(),
+            overridden: self.overridden.clone(),
             connected: newest.map(|link| link.transport),
             interval: self.polls.interval(),
             capable: self.capable(),
@@ -482,6 +494,7 @@ impl Agent {
             state: self.state,
             proved: self.proved.clone(),
             last_offer: self.last_offer.clone(),
+            last_error: self.last_error.clone(),
             offered: self.offered.clone(),
             since: self.since,
             last_contact: self.last_contact,

@@ -141,7 +141,9 @@ impl Agent {
         let remaining = end.map(|end| now.until(end));
         self.attempts.failed(flight.marker, now.uptime, remaining);
         self.enter(SettingsState::Failed, now);
-        Some(Transition::Failed(clean(&status.error_message)))
+        let said = clean(&status.error_message);
+        self.last_error = Some(said.clone());
+        Some(Transition::Failed(said))
     }
 }
 

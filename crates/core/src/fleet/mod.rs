@@ -14,6 +14,7 @@ mod link;
 mod polls;
 mod record;
 mod refresh;
+mod settle;
 mod weigh;
 mod words;
 

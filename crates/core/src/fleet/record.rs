@@ -1,7 +1,7 @@
 //! What is known of an agent, as a value: for the status, and for whoever
 //! comes after a restart. And the only account of a change: [`Transition`].
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 use opamp_operator_api::{
@@ -45,6 +45,8 @@ pub struct AgentRecord {
     pub attributes: Option<Attributes>,
     /// The profile that applies.
     pub profile: Option<ProfileKey>,
+    /// The profiles that select it too and give way to that, best first.
+    pub overridden: Vec<ProfileKey>,
     /// The transport of its newest live link; of a stored record, when it was
     /// written.
     pub connected: Option<Transport>,
@@ -65,6 +67,8 @@ pub struct AgentRecord {
     /// The last revision that was offered, and when. This is what `Offered`,
     /// `Switching`, `Lost` and `Failed` are about.
     pub last_offer: Option<(Recognition, Timestamp)>,
+    /// What it said of the last offer, if that failed: cut and cleaned.
+    pub last_error: Option<String>,
     /// Everything that was offered under this UID, newest last, bounded.
     pub offered: Vec<Recognition>,
     /// When `state` last changed.
@@ -83,6 +87,10 @@ pub enum Transition {
     Disconnected,
     /// Another profile applies.
     Profile(Option<ProfileKey>),
+    /// This profile had it before, and would have it still but for precedence.
+    TakenFrom(ProfileKey),
+    /// The profiles that give way, or gave way before, are others.
+    Overridden(BTreeSet<ProfileKey>),
     /// It can, or can no longer, take `opamp` settings.
     Capable(bool),
     /// An offer leaves.

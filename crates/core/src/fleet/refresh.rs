@@ -88,6 +88,7 @@ impl Agent {
                     (link.presented.leaf, link.presented.authorization);
                 self.note_offered(this.clone());
                 self.last_offer = Some((this.clone(), now.wall));
+                self.last_error = None;
                 self.flight = Some(Flight {
                     revision: this.clone(),
                     marker: revision.marker(),

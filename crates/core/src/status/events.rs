@@ -1,9 +1,10 @@
 //! The events between two statuses. A restart begins with the stored status,
 //! so it repeats none.
 
+use super::failures::{agents_failed, worth_telling};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{
-    condition::ConditionStatus,
+    condition::{ConditionStatus, find_condition},
     reason::{ConditionType, Reason},
     v1alpha1::OpAMPConnectionProfileStatus,
 };
@@ -20,18 +21,36 @@ pub enum Severity {
 /// Something that happened to a profile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileEvent {
-    /// How loud.
-    pub severity: Severity,
     /// One word, that of the condition where there is one.
-    pub reason: String,
+    pub reason: Reason,
     /// A sentence.
     pub note: String,
+    /// What tells it apart from others of the same reason and revision.
+    pub about: String,
     /// Of which revision, if there is one: events are counted per revision.
     pub revision: Option<i64>,
 }
 
-/// A new revision is in force.
-const REVISION_CREATED: &str = "RevisionCreated";
+/// How loud the event is that is made when something has come to be for this
+/// reason; none if there is nothing to tell.
+#[must_use]
+pub fn severity(reason: Reason) -> Option<Severity> {
+    match reason {
+        Reason::NoAgents
+        | Reason::Accepted
+        | Reason::Resolved
+        | Reason::Valid
+        | Reason::NoOverlap
+        | Reason::TakesPrecedence
+        | Reason::Overridden => None,
+        Reason::ProfileTookOver
+        | Reason::RevisionCreated
+        | Reason::Complete
+        | Reason::RolloutInProgress
+        | Reason::Paused => Some(Severity::Normal),
+        _ => Some(Severity::Warning),
+    }
+}
 
 /// What happened between two statuses of a profile, in order.
 #[must_use]
@@ -46,51 +65,72 @@ pub fn events(
         && number(before) != current
     {
         events.push(ProfileEvent {
-            severity: Severity::Normal,
-            reason: REVISION_CREATED.to_owned(),
+            reason: Reason::RevisionCreated,
             note: format!(
                 "revision {} is in force ({:?})",
                 revision.number, revision.cause
             ),
+            about: String::new(),
             revision: current,
         });
     }
-    // `Ready` sums the others up; only what does not make it false speaks for itself.
-    for kind in [ConditionType::Ready, ConditionType::CredentialsValid] {
+    if worth_telling(before, after) {
+        events.extend(agents_failed(after));
+    }
+    for kind in [
+        ConditionType::Ready,
+        ConditionType::Accepted,
+        ConditionType::ResolvedRefs,
+        ConditionType::CredentialsValid,
+    ] {
         let Some(condition) = find(after, kind) else {
             continue;
         };
         let changed = find(before, kind)
             .is_none_or(|old| (&old.status, &old.reason) != (&condition.status, &condition.reason));
-        if let Some(severity) = severity(kind, condition).filter(|_| changed) {
-            events.push(ProfileEvent {
-                severity,
-                reason: condition.reason.clone(),
-                note: condition.message.clone(),
-                revision: current,
-            });
-        }
+        let reason = Reason::of(&condition.reason).filter(|_| changed);
+        events.extend(reason.and_then(|reason| told(reason, condition, after)));
     }
     events
 }
 
-fn find(status: &OpAMPConnectionProfileStatus, kind: ConditionType) -> Option<&Condition> {
-    let mut conditions = status.conditions.iter();
-    conditions.find(|condition| condition.type_ == kind.as_str())
+/// The event of a condition that came to be as it is for this reason.
+fn told(
+    reason: Reason,
+    condition: &Condition,
+    status: &OpAMPConnectionProfileStatus,
+) -> Option<ProfileEvent> {
+    severity(reason)?;
+    // `Ready` sums the others up; only what does not make it false speaks for
+    // itself. Failures are told with the agents' names.
+    let ready = condition.type_ == ConditionType::Ready.as_str();
+    let holds = condition.status == ConditionStatus::True.as_str();
+    if reason == Reason::AgentsFailed || !(ready || holds) {
+        return None;
+    }
+    let halted = find(status, ConditionType::Progressing).filter(|_| reason == Reason::Halted);
+    let note = &halted.unwrap_or(condition).message;
+    // Another object may be wrong for the same reason.
+    let gates = [
+        ConditionType::Accepted,
+        ConditionType::ResolvedRefs,
+        ConditionType::CredentialsValid,
+    ];
+    let refuses = |gate: &&Condition| {
+        gate.reason == reason.as_str() && gate.status == ConditionStatus::False.as_str()
+    };
+    let mut gates = gates.iter().filter_map(|kind| find(status, *kind));
+    let about = gates.find(refuses).map(|gate| gate.message.clone());
+    Some(ProfileEvent {
+        reason,
+        note: note.clone(),
+        about: about.unwrap_or_default(),
+        revision: status.revision.as_ref().map(|revision| revision.number),
+    })
 }
 
-fn severity(kind: ConditionType, condition: &Condition) -> Option<Severity> {
-    let is = |reasons: &[Reason]| reasons.iter().any(|r| condition.reason == r.as_str());
-    let holds = condition.status == ConditionStatus::True.as_str();
-    match kind {
-        ConditionType::Ready if is(&[Reason::NoAgents]) => None,
-        ConditionType::Ready if holds || is(&[Reason::RolloutInProgress, Reason::Paused]) => {
-            Some(Severity::Normal)
-        }
-        ConditionType::Ready => Some(Severity::Warning),
-        _ if is(&[Reason::ExpiringSoon]) => Some(Severity::Warning),
-        _ => None,
-    }
+fn find(status: &OpAMPConnectionProfileStatus, kind: ConditionType) -> Option<&Condition> {
+    find_condition(&status.conditions, kind)
 }
 
 #[cfg(test)]
@@ -136,6 +176,34 @@ mod tests {
         status
     }
 
+    /// What stays in force is no part of what is wrong.
+    #[test]
+    fn what_is_wrong_with_one_object_is_another_event_than_with_the_next() {
+        let about = |refused: &str, kept: &str| {
+            let mut status = OpAMPConnectionProfileStatus::default();
+            let message = format!("{refused}; {kept}");
+            for (kind, message) in [
+                (ConditionType::ResolvedRefs, refused),
+                (ConditionType::Ready, &message),
+            ] {
+                let (all, now) = (&mut status.conditions, Timestamp::UNIX_EPOCH);
+                set_condition(all, kind, false, Reason::KeyMissing, message, None, now);
+            }
+            let events = events(&OpAMPConnectionProfileStatus::default(), &status);
+            assert_eq!(events.len(), 1);
+            assert!(events[0].note.ends_with(kept));
+            events[0].about.clone()
+        };
+        assert_eq!(
+            about("a has no key", "1 stays"),
+            about("a has no key", "nothing")
+        );
+        assert_ne!(
+            about("a has no key", "1 stays"),
+            about("b has no key", "1 stays")
+        );
+    }
+
     #[test]
     fn law8_the_same_status_makes_no_event() {
         let done = status(1, true, Reason::Complete, Reason::Valid);
@@ -169,12 +237,12 @@ mod tests {
         let mut before = OpAMPConnectionProfileStatus::default();
         for (after, reasons) in steps {
             let events = events(&before, &after);
-            let words: Vec<_> = events.iter().map(|event| &*event.reason).collect();
+            let words: Vec<_> = events.iter().map(|event| event.reason.as_str()).collect();
             assert_eq!(words, reasons);
             let warns = ["KeyMismatch", "Halted", "ExpiringSoon"];
             for event in &events {
-                let loud = event.severity == Severity::Warning;
-                assert_eq!(loud, warns.contains(&&*event.reason), "{event:?}");
+                let loud = severity(event.reason) == Some(Severity::Warning);
+                assert_eq!(loud, warns.contains(&event.reason.as_str()), "{event:?}");
             }
             before = after;
         }

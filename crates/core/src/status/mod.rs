@@ -1,6 +1,8 @@
 //! The next status of a profile: a summary of facts, never of hopes.
 
 mod events;
+mod failures;
+mod overlap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -20,15 +22,20 @@ use crate::{
     offer::{Refusal, Validity},
     rollout::Rollout,
 };
+use failures::failures;
+use overlap::overlapping;
 
-pub use events::{ProfileEvent, Severity, events};
+pub use events::{ProfileEvent, Severity, events, severity};
+pub use failures::agents_failed;
+pub use overlap::{Overlap, Taken};
 
-/// The status of a profile, given its state, its agents and its rollout. The
-/// previous status only lends the times of conditions that did not change.
+/// The status of a profile, given its state, its agents, other profiles that
+/// select the same ones, and its rollout. The previous status only lends the times of conditions that did not change.
 #[must_use]
 pub fn summarize(
     state: &ProfileState,
     agents: &[AgentRecord],
+    overlap: &Overlap,
     rollout: &Rollout,
     now: Now,
 ) -> OpAMPConnectionProfileStatus {
@@ -36,12 +43,16 @@ pub fn summarize(
     let Some(generation) = state.resolved_generation else {
         return before.clone();
     };
-    let counts = count(state, agents);
+    let counts = AgentCounts {
+        overridden: bounded(overlap.overridden()),
+        ..count(state, agents)
+    };
     let mut status = OpAMPConnectionProfileStatus {
         observed_generation: Some(generation),
         conditions: before.conditions.clone(),
         revision: revision(state).or_else(|| before.revision.clone()),
         agents: Some(counts),
+        failures: failures(state, agents, &before.failures),
         references: state.references.iter().map(reference).collect(),
     };
     let mut set = |kind, (holds, reason, message): Verdict| {
@@ -69,6 +80,7 @@ pub fn summarize(
         ready(state, &counts, rollout, exhausted),
     );
     set(ConditionType::Progressing, progressing);
+    set(ConditionType::Overlapping, overlapping(overlap));
     status
 }
 
@@ -101,10 +113,7 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
         matched: bounded(agents.len()),
         ..AgentCounts::default()
     };
-    let current = |profile: &ProfileKey, number: u64| {
-        let current = state.current.as_ref();
-        current.is_some_and(|c| c.number() == number && *c.profile() == *profile)
-    };
+    let current = |profile: &ProfileKey, number: u64| is_current(state, profile, number);
     for agent in agents {
         let connected = agent.connected.is_some();
         counts.connected += i32::from(connected);
@@ -127,6 +136,11 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
         }
     }
     counts
+}
+
+fn is_current(state: &ProfileState, profile: &ProfileKey, number: u64) -> bool {
+    let current = state.current.as_ref();
+    current.is_some_and(|c| c.number() == number && *c.profile() == *profile)
 }
 
 fn add(counts: &mut EvidenceCounts, evidence: Evidence) {

@@ -241,6 +241,16 @@ impl World {
 
     /// A catalog that resolved the profile; no revision is in force.
     pub(crate) fn catalog(&self) -> Catalog {
+        let (catalog, settled) = self.settle();
+        assert!(
+            matches!(settled, Settled::Draft(..)),
+            "not resolved: {settled:?}"
+        );
+        catalog
+    }
+
+    /// A catalog that judged the profile, and what became of it.
+    pub(crate) fn settle(&self) -> (Catalog, Settled) {
         let mut catalog = Catalog::new(Settings {
             debounce: Duration::ZERO,
             admin_namespaces: BTreeSet::new(),
@@ -263,11 +273,7 @@ impl World {
             keys: &self.keys,
         };
         let settled = catalog.settle(&self.profile, &context, at(0));
-        assert!(
-            matches!(settled, Settled::Draft(..)),
-            "not resolved: {settled:?}"
-        );
-        catalog
+        (catalog, settled)
     }
 
     pub(crate) fn draft(&self) -> Draft {

@@ -11,7 +11,7 @@ use opamp_operator_api::{
 use opamp_operator_core::{
     catalog::{Bound, Catalog, Settings, Settled, Stored, Target},
     identity::Ledger,
-    offer::{Context, Observed, Refusal, Revision},
+    offer::{Context, Draft, Observed, Refusal, Revision},
 };
 
 use crate::common::{World, at, opaque, uid};
@@ -57,6 +57,23 @@ impl Bench {
 
     /// Settles the profile, and adopts what comes of it.
     pub(super) fn settle(&mut self, seconds: u64, opened: bool) -> Settled {
+        let settled = self.judge(seconds);
+        if let Settled::Draft(draft, spec) = &settled {
+            let number = self.number() + 1;
+            let revision = Arc::new(Revision::new((**draft).clone(), number));
+            let started = at(seconds).wall;
+            self.catalog
+                .adopt(revision, Arc::clone(spec), started, opened);
+        }
+        settled
+    }
+
+    fn adopt(&mut self, draft: &Draft, spec: Arc<OpAMPConnectionProfileSpec>) {
+        let revision = Arc::new(Revision::new(draft.clone(), self.number() + 1));
+        self.catalog.adopt(revision, spec, at(0).wall, false);
+    }
+
+    fn judge(&mut self, seconds: u64) -> Settled {
         let trust = self.world.trust(&Ledger::default());
         let context = Context {
             advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
@@ -66,15 +83,7 @@ impl Bench {
             keys: &self.world.keys,
         };
         let key = self.world.profile.clone();
-        let settled = self.catalog.settle(&key, &context, at(seconds));
-        if let Settled::Draft(draft, spec) = &settled {
-            let number = self.number() + 1;
-            let revision = Arc::new(Revision::new((**draft).clone(), number));
-            let started = at(seconds).wall;
-            self.catalog
-                .adopt(revision, Arc::clone(spec), started, opened);
-        }
-        settled
+        self.catalog.settle(&key, &context, at(seconds))
     }
 
     pub(super) fn number(&self) -> u64 {
@@ -251,4 +260,51 @@ fn law2_the_settings_before_are_only_for_those_they_were_for() {
     target.bound = Bound::Everyone;
     assert_eq!(number(&target, Some("a")), None);
     assert_eq!(number(&target, Some("b")), Some(2));
+}
+
+/// Until settings are in force, and after a newer edit, the status speaks of
+/// what is.
+#[test]
+fn law9_a_generation_is_observed_when_its_settings_are_in_force() {
+    let mut bench = Bench::new();
+    let spec = bench.world.spec.clone();
+    let observed = |bench: &Bench| {
+        let state = bench.catalog.get(&bench.world.profile);
+        state.and_then(|state| state.resolved_generation)
+    };
+    bench.write(Ok(&spec), 0);
+    let Settled::Draft(draft, of) = bench.judge(2) else {
+        panic!("not drafted")
+    };
+    assert_eq!(observed(&bench), None, "its ledger entry is on its way");
+    // Another edit comes before that is stored.
+    let mut newer = spec.clone();
+    newer.opamp.heartbeat_interval_seconds = 99;
+    bench.write(Ok(&newer), 10);
+    bench.adopt(&draft, of);
+    assert_eq!(observed(&bench), None, "nothing is said of the newer one");
+    let Settled::Draft(draft, of) = bench.judge(12) else {
+        panic!("not drafted")
+    };
+    let unstored = Refusal {
+        reason: Reason::LedgerUnavailable,
+        ..broken()
+    };
+    let key = bench.world.profile.clone();
+    bench.catalog.refuse(&key, unstored);
+    assert_eq!(
+        observed(&bench),
+        Some(11),
+        "it was judged, and this became of it"
+    );
+    bench.adopt(&draft, of);
+    let state = bench.catalog.get(&key).unwrap();
+    assert_eq!(
+        (state.resolved_generation, &state.refusal),
+        (Some(11), &None)
+    );
+    // One that is refused is observed at once.
+    bench.write(Err(broken()), 20);
+    bench.settle(22, false);
+    assert_eq!(observed(&bench), Some(21));
 }

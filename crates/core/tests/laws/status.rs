@@ -2,16 +2,21 @@
 
 use std::sync::Arc;
 
-use opamp_operator_api::{reason::Reason, v1alpha1::AgentCounts};
+use opamp_operator_api::{
+    reason::Reason,
+    v1alpha1::{AgentCounts, FailureReason},
+};
 use opamp_operator_core::{
     catalog::Catalog,
     fleet::{AgentRecord, SettingsState, Transport},
     identity::{Presented, Recognition},
     rollout::Rollout,
-    status::summarize,
+    status::{Overlap, events, summarize},
 };
 
-use crate::common::{Bench, World, at};
+use opamp_wire::{InstanceUid, proto::ConnectionSettingsStatuses};
+
+use crate::common::{Bench, STRONG_TOKEN, World, at, reported, uid};
 
 /// An agent that was offered this revision, and what became of it.
 fn agent(world: &World, number: u64, state: SettingsState, connected: bool) -> AgentRecord {
@@ -28,7 +33,13 @@ fn agent(world: &World, number: u64, state: SettingsState, connected: bool) -> A
 /// The counts, and why the profile is ready or not.
 fn told(world: &World, catalog: &Catalog, agents: &[AgentRecord]) -> (AgentCounts, String) {
     let state = catalog.get(&world.profile).unwrap();
-    let status = summarize(state, agents, &Rollout::default(), at(200));
+    let status = summarize(
+        state,
+        agents,
+        &Overlap::default(),
+        &Rollout::default(),
+        at(200),
+    );
     let mut conditions = status.conditions.iter();
     let ready = conditions.find(|c| c.type_ == "Ready").unwrap();
     (status.agents.unwrap(), ready.reason.clone())
@@ -84,7 +95,13 @@ fn law5_an_empty_bucket_is_a_condition() {
     let pending = agent(&world, 1, SettingsState::Pending, true);
     let reason = |agent: AgentRecord| {
         let state = catalog.get(&world.profile).unwrap();
-        let status = summarize(state, &[agent], &Rollout::default(), at(200));
+        let status = summarize(
+            state,
+            &[agent],
+            &Overlap::default(),
+            &Rollout::default(),
+            at(200),
+        );
         let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
         ready.unwrap().reason.clone()
     };
@@ -110,4 +127,130 @@ fn law8_agents_that_could_not_return_are_counted() {
     };
     let (counts, _) = told(&world, &catalog, &[here, stranded]);
     assert_eq!((counts.connected, counts.cannot_return), (2, 1));
+}
+
+/// What agents say of a revision that does not work for them.
+fn failing(world: &World, last: u8, said: &str) -> AgentRecord {
+    let mut bench = Bench::new(world.revision(1));
+    let (link, heard) = bench.come(Presented::default(), 0);
+    assert!(heard.offers());
+    let hash = world.revision(1).hash(0);
+    let mut failed = reported(ConnectionSettingsStatuses::Failed, hash.as_bytes());
+    let status = failed.connection_settings_status.as_mut().unwrap();
+    status.error_message = said.to_owned();
+    bench.say(link, failed, 1);
+    AgentRecord {
+        uid: uid(last),
+        profile: Some(world.profile.clone()),
+        ..bench.agent.record()
+    }
+}
+
+#[test]
+fn law10_law7_ten_thousand_agents_that_fail_are_ten_names_and_one_event() {
+    let world = World::new();
+    let mut catalog = world.catalog();
+    catalog.adopt(
+        world.revision(1),
+        Arc::new(world.spec.clone()),
+        at(0).wall,
+        true,
+    );
+    let of = |agents: &[AgentRecord]| {
+        let state = catalog.get(&world.profile).unwrap();
+        summarize(
+            state,
+            agents,
+            &Overlap::default(),
+            &Rollout::default(),
+            at(200),
+        )
+    };
+    let said = format!("x509: certificate signed by unknown authority {STRONG_TOKEN}");
+    let one = failing(&world, 1, &said);
+    let many: Vec<_> = (0..10_000_u64)
+        .map(|n| AgentRecord {
+            uid: InstanceUid::from_bytes((u128::from(n) << 64).to_be_bytes()),
+            since: at(n).wall,
+            ..one.clone()
+        })
+        .collect();
+    let status = of(&many);
+    let named: Vec<_> = status.failures.iter().map(|f| &*f.instance_uid).collect();
+    let newest: Vec<_> = many
+        .iter()
+        .rev()
+        .take(10)
+        .map(|agent| agent.uid.to_string())
+        .collect();
+    assert_eq!(named, newest);
+    for failure in &status.failures {
+        assert_eq!(failure.reason, FailureReason::Failed);
+        assert_eq!(
+            failure.message,
+            "x509 certificate signed by unknown authority …"
+        );
+    }
+    let mut told = events(&of(&[]), &status);
+    told.retain(|event| event.reason == Reason::AgentsFailed);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].note.starts_with("10000 agents failed"), "{told:?}");
+    assert_eq!(told[0].note.matches("unknown authority").count(), 3);
+    // Nor is it told again while they stay so, or when some more follow.
+    assert_eq!(events(&status, &status), []);
+    let more = events(&of(&many[..2000]), &of(&many[..9000]));
+    assert!(
+        !more.iter().any(|e| e.reason == Reason::AgentsFailed),
+        "{more:?}"
+    );
+}
+
+#[test]
+fn law8_what_an_agent_said_outlives_a_restart_and_the_next_offer_does_not() {
+    let world = World::new();
+    let mut catalog = world.catalog();
+    catalog.adopt(
+        world.revision(1),
+        Arc::new(world.spec.clone()),
+        at(0).wall,
+        true,
+    );
+    let mut said = |agent: &AgentRecord| {
+        let state = catalog.get_mut(&world.profile).unwrap();
+        let none = (Overlap::default(), Rollout::default());
+        let status = summarize(
+            state,
+            std::slice::from_ref(agent),
+            &none.0,
+            &none.1,
+            at(200),
+        );
+        state.stored.status = status.clone();
+        status
+            .failures
+            .first()
+            .map(|failure| failure.message.clone())
+    };
+    let agent = failing(&world, 1, "tls: bad certificate");
+    assert_eq!(said(&agent).as_deref(), Some("tls bad certificate"));
+    let restored = AgentRecord {
+        last_error: None,
+        ..agent
+    };
+    assert_eq!(said(&restored).as_deref(), Some("tls bad certificate"));
+    let lost = AgentRecord {
+        state: SettingsState::Lost,
+        since: at(150).wall,
+        ..restored.clone()
+    };
+    assert_eq!(
+        said(&lost).as_deref(),
+        Some(""),
+        "that was about something else"
+    );
+    let offered = AgentRecord {
+        state: SettingsState::Offered,
+        ..restored
+    };
+    assert_eq!(said(&offered), None);
 }

@@ -6,7 +6,12 @@ use opamp_operator_api::{
     reason::{ConditionType, Reason},
     values::ObjectRef,
 };
-use opamp_operator_core::{catalog::Settled, offer::Observed, rollout::Rollout, status::summarize};
+use opamp_operator_core::{
+    catalog::Settled,
+    offer::Observed,
+    rollout::Rollout,
+    status::{Overlap, summarize},
+};
 
 use super::catalog::Bench;
 use crate::common::{at, opaque, tls_secret};
@@ -43,7 +48,13 @@ fn judge(bench: &mut Bench, seconds: u64) -> Settled {
 /// Reason and message of a condition.
 fn says(bench: &Bench, kind: ConditionType) -> (String, String) {
     let state = bench.catalog.get(&bench.world.profile).unwrap();
-    let status = summarize(state, &[], &Rollout::default(), at(900));
+    let status = summarize(
+        state,
+        &[],
+        &Overlap::default(),
+        &Rollout::default(),
+        at(900),
+    );
     let mut all = status.conditions.into_iter();
     let condition = all.find(|one| one.type_ == kind.as_str()).unwrap();
     (condition.reason, condition.message)

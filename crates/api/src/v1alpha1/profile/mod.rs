@@ -16,8 +16,8 @@ pub use selector::{
 };
 pub use settings::{Compatibility, OpAMPSettings};
 pub use status::{
-    AgentCounts, EvidenceCounts, OpAMPConnectionProfileStatus, ReferenceStatus, RevisionCause,
-    RevisionStatus,
+    AgentCounts, AgentFailure, EvidenceCounts, FailureReason, OpAMPConnectionProfileStatus,
+    ReferenceStatus, RevisionCause, RevisionStatus,
 };
 pub use trust::{
     BundleKind, CABundleRef, CertificateSource, ClientCertificate, SecretRef, ServerTrust,

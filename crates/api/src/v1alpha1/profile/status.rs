@@ -11,13 +11,14 @@ use crate::{schema, values::ObjectKind};
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct OpAMPConnectionProfileStatus {
-    /// The `metadata.generation` that this status speaks about.
+    /// The `metadata.generation` that this status speaks about: of the spec that
+    /// was judged and, if it is good, is in force. -1 before the first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "i64")]
     pub observed_generation: Option<i64>,
 
-    /// The conditions `Ready`, `Accepted`, `ResolvedRefs`, `CredentialsValid` and
-    /// `Progressing`.
+    /// The conditions `Ready`, `Accepted`, `ResolvedRefs`, `CredentialsValid`,
+    /// `Progressing` and `Overlapping`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -31,6 +32,12 @@ pub struct OpAMPConnectionProfileStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AgentCounts")]
     pub agents: Option<AgentCounts>,
+
+    /// The agents that failed or were lost last with the revision in force, the
+    /// newest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 10))]
+    pub failures: Vec<AgentFailure>,
 
     /// The objects that the profile uses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -89,6 +96,9 @@ pub struct AgentCounts {
     pub lost: i32,
     /// Agents that do not accept connection settings.
     pub incapable: i32,
+    /// Agents that this profile selects and that use another one, which takes
+    /// precedence. They are not among `matched`.
+    pub overridden: i32,
     /// Agents that are connected by credentials that would not be admitted
     /// again: give them new ones before they reconnect.
     pub cannot_return: i32,
@@ -108,6 +118,37 @@ pub struct EvidenceCounts {
     pub token: i32,
     /// By their own report.
     pub report: i32,
+}
+
+/// An agent that does not run the revision in force although it was offered it.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentFailure {
+    /// Its instance UID, and the name of its `OpAMPAgent`.
+    #[serde(rename = "instanceUID")]
+    #[schemars(length(max = 36))]
+    pub instance_uid: String,
+
+    /// What became of the offer.
+    pub reason: FailureReason,
+
+    /// What the agent said of it, cut and without anything that may be secret.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schemars(length(max = 256))]
+    pub message: String,
+
+    /// Since when.
+    #[schemars(schema_with = "schema::time")]
+    pub time: Time,
+}
+
+/// What became of an offer.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FailureReason {
+    /// The agent reported that the settings do not work for it.
+    Failed,
+    /// The agent went away after the offer and did not come back in time.
+    Lost,
 }
 
 /// One object that the profile uses.

@@ -1,0 +1,117 @@
+//! The agents that an offer did not help: the newest by name, all as one event.
+
+use std::cmp::Reverse;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use opamp_operator_api::{
+    reason::Reason,
+    v1alpha1::{AgentFailure, FailureReason, OpAMPConnectionProfileStatus},
+};
+
+use super::{ProfileEvent, is_current, overlap::EXAMPLES};
+use crate::{
+    catalog::ProfileState,
+    fleet::{AgentRecord, SettingsState},
+};
+
+/// Agents that the status names.
+const NAMED: usize = 10;
+
+/// The newest failures with the revision in force. `before` lends what an agent
+/// said before a restart.
+pub(super) fn failures(
+    state: &ProfileState,
+    agents: &[AgentRecord],
+    before: &[AgentFailure],
+) -> Vec<AgentFailure> {
+    let about = |agent: &&AgentRecord| {
+        let offered = agent.last_offer.as_ref();
+        let offered = offered.is_some_and(|(r, _)| is_current(state, &r.profile, r.number));
+        let proved = agent.proved.as_ref();
+        offered && !proved.is_some_and(|p| is_current(state, &p.profile, p.number))
+    };
+    let failed = agents.iter().filter(about).filter_map(|agent| {
+        let reason = match agent.state {
+            SettingsState::Failed => FailureReason::Failed,
+            SettingsState::Lost => FailureReason::Lost,
+            _ => return None,
+        };
+        Some((Reverse(agent.since), agent.uid, reason, agent))
+    });
+    let mut failed: Vec<_> = failed.collect();
+    failed.sort_by_key(|(since, uid, ..)| (*since, *uid));
+    failed.truncate(NAMED);
+    let named = failed
+        .into_iter()
+        .map(|(Reverse(since), uid, reason, agent)| {
+            let mut failure = AgentFailure {
+                instance_uid: uid.to_string(),
+                reason,
+                message: match reason {
+                    FailureReason::Failed => agent.last_error.clone().unwrap_or_default(),
+                    FailureReason::Lost => String::new(),
+                },
+                time: Time(since),
+            };
+            let same = |old: &&AgentFailure| {
+                old.instance_uid == failure.instance_uid && old.time == failure.time
+            };
+            if failure.message.is_empty()
+                && let Some(old) = before.iter().find(same)
+            {
+                failure.message.clone_from(&old.message);
+            }
+            failure
+        });
+    named.collect()
+}
+
+/// That agents failed, with as many of them as an event has room for; none if
+/// there are none.
+#[must_use]
+pub fn agents_failed(status: &OpAMPConnectionProfileStatus) -> Option<ProfileEvent> {
+    let count = failed(status);
+    let magnitude = magnitude(count)?;
+    let examples = status.failures.iter();
+    let examples = examples.filter(|failure| failure.reason == FailureReason::Failed);
+    let examples: Vec<_> = examples
+        .take(EXAMPLES)
+        .map(|failure| match failure.message.as_str() {
+            "" => failure.instance_uid.clone(),
+            said => format!("{} ({said})", failure.instance_uid),
+        })
+        .collect();
+    let agents = if count == 1 { "agent" } else { "agents" };
+    Some(ProfileEvent {
+        reason: Reason::AgentsFailed,
+        note: format!(
+            "{count} {agents} failed with this revision: {}",
+            examples.join(", ")
+        ),
+        about: magnitude.to_string(),
+        revision: status.revision.as_ref().map(|revision| revision.number),
+    })
+}
+
+/// Has the number of agents that failed with a revision grown so far that it is
+/// worth an event? Ten times as many are.
+pub(super) fn worth_telling(
+    before: &OpAMPConnectionProfileStatus,
+    after: &OpAMPConnectionProfileStatus,
+) -> bool {
+    let number = |s: &OpAMPConnectionProfileStatus| s.revision.as_ref().map(|r| r.number);
+    let told = if number(before) == number(after) {
+        magnitude(failed(before))
+    } else {
+        None
+    };
+    magnitude(failed(after)) > told
+}
+
+fn failed(status: &OpAMPConnectionProfileStatus) -> i32 {
+    status.agents.map_or(0, |agents| agents.failed)
+}
+
+fn magnitude(count: i32) -> Option<u32> {
+    count.checked_ilog10()
+}
