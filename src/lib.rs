@@ -16,5 +16,7 @@ pub mod controller;
 pub mod crd;
 pub mod hub;
 pub mod judge;
+pub mod manifest;
 pub mod server;
 pub mod telemetry;
+pub mod validate;

@@ -13,8 +13,8 @@ const ROOT: &[(&str, &[&str])] = &[
         "app",
         &["admin", "backend", "config", "controller", "hub", "server"],
     ),
-    ("backend", &["judge"]),
-    ("cli", &["app", "config", "crd", "telemetry"]),
+    ("backend", &["judge", "manifest"]),
+    ("cli", &["app", "config", "crd", "telemetry", "validate"]),
     // The bounds of the server are part of the configuration.
     ("config", &["server"]),
     ("controller", &["backend", "config", "hub"]),
@@ -22,8 +22,11 @@ const ROOT: &[(&str, &[&str])] = &[
     // The questions and answers of the backend.
     ("hub", &["backend"]),
     ("judge", &[]),
+    ("manifest", &[]),
     ("server", &["hub"]),
     ("telemetry", &[]),
+    // Reads the files as directory mode does.
+    ("validate", &["backend", "config", "judge", "manifest"]),
 ];
 
 const CORE: &[(&str, &[&str])] = &[

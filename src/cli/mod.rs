@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
@@ -10,6 +10,7 @@ use crate::{
     config::Config,
     crd,
     telemetry::{self, LogFormat},
+    validate::{inputs, validate},
 };
 
 /// Keeps `OpAMP` agents connected while credentials rotate and endpoints move.
@@ -29,6 +30,18 @@ enum Command {
         /// Writes a file for each into this directory instead.
         #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
+    },
+    /// Judges files without a cluster, as the Kubernetes API would.
+    ///
+    /// Profiles are judged by the schema and rules of the CRD. Where all the
+    /// Secrets and ConfigMaps that a profile names are among the files, it is
+    /// looked whether they could be offered. Ends with 0 if nothing is wrong, 1
+    /// if something is refused, 2 if a file cannot be read.
+    Validate {
+        /// YAML or JSON with any number of documents; `-` is standard input; of
+        /// a directory its `.yaml`, `.yml` and `.json` files are read.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
     },
 }
 
@@ -62,17 +75,22 @@ impl Cli {
     ///
     /// # Errors
     /// With what went wrong.
-    pub fn execute(self) -> anyhow::Result<()> {
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Validate { files } => {
+                let inputs = inputs(&files, std::io::stdin());
+                let verdict = validate(&inputs, jiff::Timestamp::now());
+                write!(std::io::stdout(), "{verdict}")?;
+                return Ok(ExitCode::from(verdict.exit_code()));
+            }
             Command::Crd {
                 directory: Some(directory),
             } => crd::write(&directory)
-                .with_context(|| format!("cannot write into {}", directory.display())),
+                .with_context(|| format!("cannot write into {}", directory.display()))?,
             Command::Crd { directory: None } => {
                 for (_, text) in crd::definitions() {
                     std::io::stdout().write_all(text.as_bytes())?;
                 }
-                Ok(())
             }
             Command::Run(run) => {
                 telemetry::start(run.log_format, &run.log)?;
@@ -85,8 +103,9 @@ impl Cli {
                     Some((manifests, state)) => Source::Directory { manifests, state },
                     None => Source::Cluster,
                 };
-                runtime.block_on(app::run(config, run.config, source))
+                runtime.block_on(app::run(config, run.config, source))?;
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }
