@@ -8,6 +8,7 @@
 //! ```
 
 pub mod admin;
+pub mod agent_config;
 pub mod app;
 pub mod backend;
 pub mod cli;

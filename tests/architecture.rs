@@ -9,12 +9,24 @@ use syn::{Item, UseTree, visit::Visit};
 /// Module → what it may import of its own crate.
 const ROOT: &[(&str, &[&str])] = &[
     ("admin", &[]),
+    ("agent_config", &["judge", "manifest"]),
     (
         "app",
         &["admin", "backend", "config", "controller", "hub", "server"],
     ),
     ("backend", &["judge", "manifest"]),
-    ("cli", &["app", "config", "crd", "telemetry", "validate"]),
+    (
+        "cli",
+        &[
+            "agent_config",
+            "app",
+            "config",
+            "crd",
+            "manifest",
+            "telemetry",
+            "validate",
+        ],
+    ),
     // The bounds of the server are part of the configuration.
     ("config", &["server"]),
     ("controller", &["backend", "config", "hub"]),

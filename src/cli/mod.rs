@@ -1,16 +1,21 @@
 //! The command line.
 
+mod agent_config;
+
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
+use agent_config::AgentConfig;
+
 use crate::{
     app::{self, Source},
     config::Config,
     crd,
+    manifest::inputs,
     telemetry::{self, LogFormat},
-    validate::{inputs, validate},
+    validate::validate,
 };
 
 /// Keeps `OpAMP` agents connected while credentials rotate and endpoints move.
@@ -43,6 +48,8 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Prints a supervisor.yaml for agents that a profile is to select.
+    AgentConfig(Box<AgentConfig>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -82,6 +89,9 @@ impl Cli {
                 let verdict = validate(&inputs, jiff::Timestamp::now());
                 write!(std::io::stdout(), "{verdict}")?;
                 return Ok(ExitCode::from(verdict.exit_code()));
+            }
+            Command::AgentConfig(wanted) => {
+                std::io::stdout().write_all(wanted.text()?.as_bytes())?;
             }
             Command::Crd {
                 directory: Some(directory),

@@ -4,6 +4,7 @@
 //! Everything is judged from outside: the wire (the tap), the operator's state
 //! files and the processes' logs.
 
+mod agent_config;
 mod broken;
 mod capabilities;
 mod counterparts;

@@ -3,7 +3,6 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::OsStr,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -14,7 +13,7 @@ use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::offer::Object;
 use serde_json::Value;
 
-use crate::manifest::{MAX_FILE_BYTES, documents};
+use crate::manifest::{MAX_FILE_BYTES, documents, manifests};
 
 /// All that a directory holds.
 #[derive(Debug, Default)]
@@ -158,23 +157,6 @@ fn list(directory: &Path) -> std::io::Result<Listing> {
         }
     }
     Ok(listing)
-}
-
-/// What of a directory is read: by their names, in their order.
-///
-/// # Errors
-/// If it cannot be listed.
-pub fn manifests(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let is_manifest = |e: &OsStr| e == "yaml" || e == "yml" || e == "json";
-        if path.extension().is_some_and(is_manifest) {
-            found.push(path);
-        }
-    }
-    found.sort();
-    Ok(found)
 }
 
 fn parse(path: &Path, size: u64) -> Result<Vec<Value>, String> {

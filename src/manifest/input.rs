@@ -1,12 +1,13 @@
-//! The files to judge.
+//! The files that a command names.
 
 use std::{
+    ffi::OsStr,
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
-use crate::{backend::directory::manifests, manifest::MAX_FILE_BYTES};
+use super::MAX_FILE_BYTES;
 
 /// A file, read or not.
 #[derive(Debug)]
@@ -41,6 +42,23 @@ pub fn inputs(paths: &[PathBuf], mut stdin: impl Read) -> Vec<Input> {
         }
     }
     found
+}
+
+/// What of a directory is read: by their names, in their order.
+///
+/// # Errors
+/// If it cannot be listed.
+pub fn manifests(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let is_manifest = |e: &OsStr| e == "yaml" || e == "yml" || e == "json";
+        if path.extension().is_some_and(is_manifest) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
 }
 
 fn file(path: impl AsRef<Path>) -> Input {

@@ -3,7 +3,11 @@
 //! A parser's own words are never passed on: they may quote the line, and the
 //! line may be a Secret's.
 
+mod input;
+
 use serde_json::Value;
+
+pub use input::{Input, inputs, manifests};
 
 /// Larger files are no manifests.
 pub const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;

@@ -3,8 +3,6 @@
 //!
 //! No value is ever repeated: it may be a credential.
 
-mod input;
-
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
@@ -21,10 +19,8 @@ use crate::{
     backend::directory::{Found, LeftOut},
     config::Config,
     judge::{Judge, shorten},
-    manifest::{Document, documents},
+    manifest::{Document, Input, documents},
 };
-
-pub use input::{Input, inputs};
 
 /// For profiles without an endpoint: only that it is TLS matters here.
 const SOME_OPERATOR: &str = "wss://localhost/v1/opamp";
