@@ -8,7 +8,8 @@ use syn::{Item, UseTree, visit::Visit};
 
 /// Module → what it may import of its own crate.
 const ROOT: &[(&str, &[&str])] = &[
-    ("admin", &[]),
+    // An agent is shown as the object that it is.
+    ("admin", &["backend", "hub"]),
     ("agent_config", &["judge", "manifest"]),
     (
         "app",
@@ -18,6 +19,7 @@ const ROOT: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "admin",
             "agent_config",
             "app",
             "config",

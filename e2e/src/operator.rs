@@ -210,6 +210,12 @@ impl Operator {
         self.process.wait_for_log(needle, mark, within).await
     }
 
+    /// Where its admin port is.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The answer of a page of its admin port, head and body.
     ///
     /// # Errors

@@ -316,7 +316,10 @@ impl Scene {
         T: AsyncFnOnce() -> Result<Vec<(String, String)>>,
     {
         let operator = self.operator_mut()?;
-        let mut all = vec![("/readyz".to_owned(), operator.admin("/readyz").await?)];
+        let mut all = Vec::new();
+        for page in ["/readyz", "/profiles", "/agents"] {
+            all.push((page.to_owned(), operator.admin(page).await?));
+        }
         operator.stop().await?;
         all.extend(texts().await?);
         all.push(("timeline".to_owned(), self.timeline.render()));

@@ -2,16 +2,18 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opamp_operator_api::agent::{
-    Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus, SettingsStatus,
+    AgentDescription, AgentError, Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus,
+    SettingsStatus,
 };
 use opamp_operator_core::{
-    fleet::{AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
+    fleet::{About, AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
     identity::Recognition,
 };
-use opamp_wire::InstanceUid;
+use opamp_wire::{AgentCapabilities, InstanceUid};
 
 /// The object of a record; none for an agent that has proved no identity.
-pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
+#[must_use]
+pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     let mut agent = OpAMPAgent::of(&record.uid.to_string(), record.binding.as_ref()?);
     let proved = record.proved.as_ref();
     let offered = record
@@ -19,12 +21,19 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
         .as_ref()
         .map(|(revision, _)| revision.number);
     let applied = record.state == SettingsState::Applied;
+    let described = record.about.service.is_some() || record.about.host.is_some();
     agent.status = Some(OpAMPAgentStatus {
         profile: record.profile.clone(),
         connected: record.connected.is_some(),
         bound_time: record.bound_at.map(Time),
         last_contact_time: Some(Time(record.last_contact)),
         transport: record.connected,
+        connected_time: record.about.linked.map(Time),
+        capabilities: record.about.capabilities.names().map(Into::into).collect(),
+        description: described.then(|| AgentDescription {
+            service_name: record.about.service.clone(),
+            host_name: record.about.host.clone(),
+        }),
         settings: Some(SettingsStatus {
             revision: if applied {
                 proved.map(|proved| signed(proved.number))
@@ -37,6 +46,14 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
                 .map(|proved| proved.evidence)
                 .unwrap_or_default(),
             last_transition_time: Time(record.since),
+            last_error: record
+                .about
+                .failure
+                .clone()
+                .map(|(message, at)| AgentError {
+                    message,
+                    time: Time(at),
+                }),
         }),
         offered: record
             .offered
@@ -55,6 +72,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
     let uid: InstanceUid = agent.spec.instance_uid.parse().ok()?;
     let binding = agent.identity();
     let status = agent.status.unwrap_or_default();
+    let said = about(&status);
     let settings = status.settings.as_ref();
     let since = settings.map_or(jiff::Timestamp::UNIX_EPOCH, |s| s.last_transition_time.0);
     let applied =
@@ -105,7 +123,21 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         offered,
         since,
         last_contact: status.last_contact_time.map_or(since, |time| time.0),
+        about: said,
     })
+}
+
+fn about(status: &OpAMPAgentStatus) -> About {
+    let description = status.description.clone().unwrap_or_default();
+    let error = status.settings.as_ref().and_then(|s| s.last_error.as_ref());
+    let capabilities = status.capabilities.iter().map(String::as_str);
+    About {
+        capabilities: AgentCapabilities::from_names(capabilities),
+        service: description.service_name,
+        host: description.host_name,
+        linked: status.connected_time.as_ref().map(|time| time.0),
+        failure: error.map(|error| (error.message.clone(), error.time.0)),
+    }
 }
 
 fn signed(number: u64) -> i64 {
@@ -159,6 +191,13 @@ mod tests {
             offered: vec![third.clone()],
             since: at(100),
             last_contact: at(200),
+            about: About {
+                capabilities: AgentCapabilities::from(0x2101),
+                service: Some("otelcol".into()),
+                host: Some("node-7".into()),
+                linked: Some(at(60)),
+                failure: Some(("bad certificate".into(), at(90))),
+            },
         };
         let restored = to_record(to_agent(&record).unwrap()).unwrap();
         // It is not connected until it comes.

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod agent_config;
+mod explain;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -8,6 +9,7 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use agent_config::AgentConfig;
+use explain::Explain;
 
 use crate::{
     app::{self, Source},
@@ -50,6 +52,9 @@ enum Command {
     },
     /// Prints a supervisor.yaml for agents that a profile is to select.
     AgentConfig(Box<AgentConfig>),
+    /// Asks a running operator which profile applies to an agent, and why not
+    /// the others.
+    Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
@@ -89,6 +94,9 @@ impl Cli {
                 let verdict = validate(&inputs, jiff::Timestamp::now());
                 write!(std::io::stdout(), "{verdict}")?;
                 return Ok(ExitCode::from(verdict.exit_code()));
+            }
+            Command::Explain(explain) => {
+                std::io::stdout().write_all(explain.text()?.as_bytes())?;
             }
             Command::AgentConfig(wanted) => {
                 std::io::stdout().write_all(wanted.text()?.as_bytes())?;

@@ -8,7 +8,7 @@ use opamp_operator_core::{
 };
 
 use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller};
-use crate::backend::Report;
+use crate::{backend::Report, hub::Known};
 
 impl Controller {
     /// Folds the records of dirty profiles, at most once a second each.
@@ -73,6 +73,11 @@ impl Controller {
             return false;
         };
         let status = summarize(state, &agents, &rollout, now);
+        let known = Known {
+            generation: state.stored.generation,
+            status: status.clone(),
+        };
+        self.hub.statuses.set(key, known);
         if status == state.stored.status {
             return false;
         }

@@ -10,6 +10,7 @@ mod capabilities;
 mod counterparts;
 mod double;
 mod edits;
+mod explain;
 mod fleet;
 mod identity;
 mod overload;

@@ -1,6 +1,7 @@
 //! State per profile: observed objects, outcome, last good revision, debounce;
 //! and [`Candidates`], what an agent chooses its profile from.
 
+mod explain;
 mod own;
 mod profile;
 mod select;
@@ -8,10 +9,11 @@ mod state;
 mod target;
 mod tokens;
 
+pub use explain::{Explained, Relation, explain};
 pub use own::{
     AuthenticatorSource, Built, KeySource, Material, SourceKind, Usable, authenticator, remember,
 };
 pub use profile::{ProfileState, Stored};
-pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
+pub use select::{Candidate, Candidates, Choice, Chooser, Fit, candidates, choose};
 pub use state::{Catalog, Settings, Settled};
 pub use target::{Bound, Target};

@@ -1,8 +1,9 @@
 //! Which profile applies to an agent: total, by properties, explainable.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use opamp_operator_api::{
+    selector::Mismatch,
     v1alpha1::AgentSelector,
     values::{Attributes, Identity, ProfileKey},
 };
@@ -103,6 +104,41 @@ pub enum Choice {
     Profile(ProfileKey),
 }
 
+/// What a candidate is to an agent, whatever the others are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fit<'a> {
+    /// It selects the agent, which may have it.
+    Selects,
+    /// It selects the agent, which must prove who it is first.
+    NeedsProof,
+    /// It reads attributes, and none are known yet.
+    Unknown,
+    /// It does not select the agent.
+    Not(Mismatch<'a>),
+}
+
+impl Chooser<'_> {
+    /// What a candidate is to this agent.
+    #[must_use]
+    pub fn fit<'c>(&self, candidate: &'c Candidate) -> Fit<'c> {
+        static NONE: Attributes = Attributes {
+            identifying: BTreeMap::new(),
+            non_identifying: BTreeMap::new(),
+        };
+        let attributes = match self.attributes {
+            Some(attributes) => attributes,
+            None if candidate.selector.reads_attributes() => return Fit::Unknown,
+            None => &NONE,
+        };
+        let selector = &candidate.selector;
+        match selector.mismatch(self.uid, self.identity, attributes) {
+            Some(mismatch) => Fit::Not(mismatch),
+            None if self.may_have(candidate) => Fit::Selects,
+            None => Fit::NeedsProof,
+        }
+    }
+}
+
 /// Chooses among candidates. The first that matches wins; one that needs
 /// attributes we do not have yet makes the answer unknown. While the winner
 /// waits for a primary proof, the best that needs none applies: an agent must
@@ -111,26 +147,12 @@ pub enum Choice {
 pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
     let mut awaiting = None;
     for candidate in &candidates.0 {
-        let matches = match chooser.attributes {
-            Some(attributes) => {
-                candidate
-                    .selector
-                    .matches(chooser.uid, chooser.identity, attributes)
-            }
-            None if candidate.selector.reads_attributes() => return Choice::NotYet,
-            None => {
-                candidate
-                    .selector
-                    .matches(chooser.uid, chooser.identity, &Attributes::default())
-            }
-        };
-        if !matches {
-            continue;
+        match chooser.fit(candidate) {
+            Fit::Selects => return Choice::Profile(candidate.profile.clone()),
+            Fit::NeedsProof => awaiting = awaiting.or_else(|| Some(candidate.profile.clone())),
+            Fit::Unknown => return Choice::NotYet,
+            Fit::Not(_) => {}
         }
-        if chooser.may_have(candidate) {
-            return Choice::Profile(candidate.profile.clone());
-        }
-        awaiting = awaiting.or_else(|| Some(candidate.profile.clone()));
     }
     awaiting.map_or(Choice::Nobody, Choice::AwaitingProof)
 }

@@ -7,13 +7,13 @@ use opamp_operator_api::values::{Attributes, Identity, ProfileKey};
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{
-    AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
+    About, AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
     latch::{self, Attempts, Bucket},
     polls::Polls,
 };
 use crate::{
     Now,
-    catalog::{Candidates, Choice, Chooser, choose},
+    catalog::{Candidate, Candidates, Choice, Chooser, Explained, choose, explain},
     earliest,
     identity::{Admission, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
     offer::WireHash,
@@ -66,6 +66,7 @@ pub struct Agent {
     pub(super) last_contact: Timestamp,
     deadline: Option<Duration>,
     pub(super) held_back: Option<Silence>,
+    pub(super) about: About,
 }
 
 impl Agent {
@@ -95,6 +96,7 @@ impl Agent {
             last_contact: now.wall,
             deadline: None,
             held_back: None,
+            about: About::default(),
         }
     }
 
@@ -133,6 +135,7 @@ impl Agent {
             },
             since: record.since,
             last_contact: record.last_contact,
+            about: record.about,
             restored: Some(restored),
             ..Self::new(record.uid, &record.namespace, now)
         }
@@ -218,6 +221,7 @@ impl Agent {
         }
         let transport = link.transport;
         self.last_contact = now.wall;
+        self.about.linked = Some(now.wall);
         self.deadline = None;
         self.links.push(link);
         self.links.sort_by_key(|link| link.id);
@@ -293,6 +297,29 @@ impl Agent {
             rights: &link.rights,
         };
         choose(candidates, &chooser)
+    }
+
+    /// Which profile applies and why not the others; of an agent that is away
+    /// as if it came back as whom its instance UID belongs to.
+    #[must_use]
+    pub fn explain(&self, all: &[Candidate]) -> (Choice, Vec<Explained>) {
+        let uid = self.uid.to_string();
+        let newest = self.newest_link();
+        if newest.is_some_and(|link| link.shared) {
+            return (Choice::Nobody, Vec::new());
+        }
+        let away = if self.binding.is_some() {
+            Rights::Everything
+        } else {
+            Rights::Nothing
+        };
+        let chooser = Chooser {
+            uid: &uid,
+            identity: newest.map_or(self.binding.as_ref(), |link| self.identity(link)),
+            attributes: self.attributes.as_ref(),
+            rights: newest.map_or(&away, |link| &link.rights),
+        };
+        explain(&self.namespace, all, &chooser)
     }
 
     /// Records the choice; its transitions.
@@ -430,6 +457,7 @@ impl Agent {
             offered: self.offered.clone(),
             since: self.since,
             last_contact: self.last_contact,
+            about: self.about.clone(),
         }
     }
 
@@ -441,6 +469,9 @@ impl Agent {
         if self.state != state {
             self.state = state;
             self.since = now.wall;
+        }
+        if state == SettingsState::Applied {
+            self.about.failure = None;
         }
     }
 

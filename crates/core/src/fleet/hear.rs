@@ -30,6 +30,7 @@ impl Agent {
         self.last_contact = now.wall;
         let attributes_known = self.attributes.is_some();
         let was_capable = self.capable();
+        let before = self.about.clone();
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return (reply, transitions);
         };
@@ -76,9 +77,16 @@ impl Agent {
                 let attributes = vouched.attributes.clone();
                 known.non_identifying.extend(attributes);
             }
+            self.about.describe(&known);
             self.attributes = Some(known);
         }
         self.hear_place(id, message);
+        if self.capabilities != AgentCapabilities::default() {
+            self.about.capabilities = self.capabilities;
+        }
+        if self.about != before {
+            transitions.push(Transition::Described);
+        }
         if was_capable != self.capable() {
             transitions.push(Transition::Capable(self.capable()));
         }
@@ -130,7 +138,9 @@ impl Agent {
         let remaining = end.map(|end| now.until(end));
         self.attempts.failed(flight.marker, now.uptime, remaining);
         self.enter(SettingsState::Failed, now);
-        Some(Transition::Failed(clean(&status.error_message)))
+        let said = clean(&status.error_message);
+        self.about.failure = Some((said.clone(), now.wall));
+        Some(Transition::Failed(said))
     }
 }
 
