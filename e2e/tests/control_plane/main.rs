@@ -5,6 +5,7 @@
 //! the processes' logs.
 
 mod accounts;
+mod agents;
 mod authority;
 mod broken;
 mod certificates;
