@@ -8,6 +8,7 @@
 //! ```
 
 pub mod admin;
+pub mod agent_config;
 pub mod app;
 pub mod backend;
 pub mod cli;
@@ -16,5 +17,7 @@ pub mod controller;
 pub mod crd;
 pub mod hub;
 pub mod judge;
+pub mod manifest;
 pub mod server;
 pub mod telemetry;
+pub mod validate;

@@ -7,7 +7,7 @@ use opamp_operator::cli::Cli;
 
 fn main() -> ExitCode {
     match Cli::parse().execute() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             let causes: Vec<_> = error.chain().map(ToString::to_string).collect();
             #[expect(

@@ -8,13 +8,27 @@ use syn::{Item, UseTree, visit::Visit};
 
 /// Module → what it may import of its own crate.
 const ROOT: &[(&str, &[&str])] = &[
-    ("admin", &[]),
+    // An agent is shown as the object that it is.
+    ("admin", &["backend", "hub"]),
+    ("agent_config", &["judge", "manifest"]),
     (
         "app",
         &["admin", "backend", "config", "controller", "hub", "server"],
     ),
-    ("backend", &["judge"]),
-    ("cli", &["app", "config", "crd", "telemetry"]),
+    ("backend", &["judge", "manifest"]),
+    (
+        "cli",
+        &[
+            "admin",
+            "agent_config",
+            "app",
+            "config",
+            "crd",
+            "manifest",
+            "telemetry",
+            "validate",
+        ],
+    ),
     // The bounds of the server are part of the configuration.
     ("config", &["server"]),
     ("controller", &["backend", "config", "hub"]),
@@ -22,8 +36,11 @@ const ROOT: &[(&str, &[&str])] = &[
     // The questions and answers of the backend.
     ("hub", &["backend"]),
     ("judge", &[]),
+    ("manifest", &[]),
     ("server", &["hub"]),
     ("telemetry", &[]),
+    // Reads the files as directory mode does.
+    ("validate", &["backend", "config", "judge", "manifest"]),
 ];
 
 const CORE: &[(&str, &[&str])] = &[

@@ -1,11 +1,12 @@
 //! The operator under test: its binary, its configuration, its process.
 
+use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -209,6 +210,12 @@ impl Operator {
         self.process.wait_for_log(needle, mark, within).await
     }
 
+    /// Where its admin port is.
+    #[must_use]
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin
+    }
+
     /// The answer of a page of its admin port, head and body.
     ///
     /// # Errors
@@ -277,6 +284,17 @@ pub fn build() -> Result<()> {
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// Runs another command of the operator's binary; returns what it prints.
+///
+/// # Errors
+/// When it fails, with what it said.
+pub fn command<A: AsRef<OsStr>>(arguments: &[A]) -> Result<String> {
+    let output = Command::new(binary()?).args(arguments).output()?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{errors}");
+    Ok(String::from_utf8(output.stdout)?)
 }
 
 /// The binary under test: the one named, else the release build of this workspace.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::guard;
@@ -252,13 +253,40 @@ impl Scene {
         name: &str,
         options: &supervisor::Options,
     ) -> Result<String> {
-        let folder = self.dir.path().join("supervisors").join(name);
+        let folder = self.supervisor_folder(name);
         let ca = self.pki.server_ca.pem();
         let logs = self.logs();
         self.timeline.add(name, "starts with its bootstrap token");
         let started = Supervisor::start(name, &self.parts, &folder, &logs, ca, options).await?;
         let uid = started.uid().to_owned();
         self.timeline.note(name, format!("is agent {uid}"));
+        self.supervisors.push(started);
+        Ok(uid)
+    }
+
+    /// Where a supervisor of this name has its files.
+    #[must_use]
+    pub fn supervisor_folder(&self, name: &str) -> PathBuf {
+        self.dir.path().join("supervisors").join(name)
+    }
+
+    /// Starts a supervisor by a configuration that something else made for its
+    /// folder; returns its instance UID.
+    ///
+    /// # Errors
+    /// When it does not get through its bootstrap.
+    pub async fn supervisor_by(
+        &mut self,
+        name: &str,
+        config: &Value,
+        variable: Option<(String, String)>,
+    ) -> Result<String> {
+        let (folder, logs) = (self.supervisor_folder(name), self.logs());
+        self.timeline.add(name, "starts as it was told");
+        let (parts, release) = (&self.parts, Release::V0_158);
+        let started =
+            Supervisor::start_with(name, parts, release, &folder, &logs, config, variable).await?;
+        let uid = started.uid().to_owned();
         self.supervisors.push(started);
         Ok(uid)
     }
@@ -288,7 +316,10 @@ impl Scene {
         T: AsyncFnOnce() -> Result<Vec<(String, String)>>,
     {
         let operator = self.operator_mut()?;
-        let mut all = vec![("/readyz".to_owned(), operator.admin("/readyz").await?)];
+        let mut all = Vec::new();
+        for page in ["/readyz", "/profiles", "/agents"] {
+            all.push((page.to_owned(), operator.admin(page).await?));
+        }
         operator.stop().await?;
         all.extend(texts().await?);
         all.push(("timeline".to_owned(), self.timeline.render()));

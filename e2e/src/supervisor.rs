@@ -37,7 +37,11 @@ impl Release {
 }
 
 /// The file with the token, where there is one.
-const TOKEN: &str = "token";
+pub const TOKEN: &str = "token";
+/// The file with the CA that signed the operator's serving certificate.
+pub const CA_FILE: &str = "server-ca.pem";
+/// The collector's configuration.
+pub const COLLECTOR: &str = "collector.yaml";
 
 /// What a supervisor is started with.
 #[derive(Clone, Debug)]
@@ -65,6 +69,7 @@ pub struct Supervisor {
     log: PathBuf,
     process: Process,
     uid: String,
+    variable: Option<(String, String)>,
 }
 
 impl Supervisor {
@@ -80,22 +85,48 @@ impl Supervisor {
         server_ca: &str,
         options: &Options,
     ) -> Result<Self> {
-        std::fs::create_dir_all(folder.join("storage"))?;
-        let ca_file = folder.join("server-ca.pem");
-        write_atomically(&ca_file, server_ca)?;
-        let collector = folder.join("collector.yaml");
-        write_atomically(&collector, &serde_saphyr::to_string(&collector_config())?)?;
+        prepare(folder, server_ca)?;
         let executable = parts.path("otelcol")?;
-        let config = supervisor_config(folder, &ca_file, &collector, executable, options);
-        let config = serde_saphyr::to_string(&config)?;
-        write_atomically(&folder.join("supervisor.yaml"), &config)?;
-        let binary = parts.path(options.release.part())?.to_owned();
-        let log = logs.join(format!("{name}.log"));
+        let config = supervisor_config(folder, executable, options);
         if options.token_from_file {
             write_atomically(&folder.join(TOKEN), &options.token)?;
         }
-        let process = spawn(name, &binary, folder, &log)?;
+        Self::start_with(name, parts, options.release, folder, logs, &config, None).await
+    }
+
+    /// Starts one by a configuration that something else made for `folder`, in
+    /// which [`prepare`] put what it names; with a variable in its environment.
+    ///
+    /// # Errors
+    /// When it cannot be started or does not get through its bootstrap.
+    pub async fn start_with(
+        name: &str,
+        parts: &Parts,
+        release: Release,
+        folder: &Path,
+        logs: &Path,
+        config: &Value,
+        variable: Option<(String, String)>,
+    ) -> Result<Self> {
+        let mut config = config.clone();
+        // What keeps the many supervisors of one machine apart.
+        let agent = &mut config["agent"];
+        // Left alone it takes a port that was free a moment ago, and two
+        // supervisors that start together may take the same.
+        agent["opamp_server_port"] = own_port().into();
+        // Also while the supervisor only asks the collector what it is: else
+        // all collectors of the machine want the same port 8888.
+        agent["args"] = json!(["--set=service.telemetry.metrics.level=none"]);
+        agent["bootstrap_timeout"] = "50s".into();
+        agent["config_apply_timeout"] = "30s".into();
+        config["telemetry"] = json!({"logs": {"level": "debug", "output_paths": ["stdout"]}});
+        let config = serde_saphyr::to_string(&config)?;
+        write_atomically(&folder.join("supervisor.yaml"), &config)?;
+        let binary = parts.path(release.part())?.to_owned();
+        let log = logs.join(format!("{name}.log"));
+        let process = spawn(name, &binary, folder, &log, variable.as_ref())?;
         let mut supervisor = Self {
+            variable,
             name: name.to_owned(),
             binary,
             folder: folder.to_owned(),
@@ -152,7 +183,8 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be started.
     pub fn start_again(&mut self) -> Result<()> {
-        self.process = spawn(&self.name, &self.binary, &self.folder, &self.log)?;
+        let variable = self.variable.as_ref();
+        self.process = spawn(&self.name, &self.binary, &self.folder, &self.log, variable)?;
         Ok(())
     }
 
@@ -186,9 +218,27 @@ impl Supervisor {
     }
 }
 
-fn spawn(name: &str, binary: &Path, folder: &Path, log: &Path) -> Result<Process> {
+/// Writes what configurations name: CA and collector, and a folder to keep.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn prepare(folder: &Path, server_ca: &str) -> Result<()> {
+    std::fs::create_dir_all(folder.join("storage"))?;
+    write_atomically(&folder.join(CA_FILE), server_ca)?;
+    let collector = serde_saphyr::to_string(&collector_config())?;
+    write_atomically(&folder.join(COLLECTOR), &collector)
+}
+
+fn spawn(
+    name: &str,
+    binary: &Path,
+    folder: &Path,
+    log: &Path,
+    variable: Option<&(String, String)>,
+) -> Result<Process> {
     let mut command = Command::new(binary);
     command
+        .envs(variable.map(|(name, value)| (name, value)))
         .arg("--config")
         .arg(folder.join("supervisor.yaml"))
         .current_dir(folder);
@@ -228,17 +278,12 @@ fn collector_config() -> Value {
     })
 }
 
-fn supervisor_config(
-    folder: &Path,
-    ca_file: &Path,
-    collector: &Path,
-    executable: &Path,
-    options: &Options,
-) -> Value {
+fn supervisor_config(folder: &Path, executable: &Path, options: &Options) -> Value {
     let attributes = options.attributes.iter().cloned();
     let attributes: serde_json::Map<String, Value> = attributes
         .map(|(name, value)| (name, Value::String(value)))
         .collect();
+    let ca_file = folder.join(CA_FILE);
     let mut server = json!({"endpoint": options.endpoint, "tls": {"ca_file": ca_file}});
     let mut extensions = None;
     if options.token_from_file {
@@ -259,18 +304,9 @@ fn supervisor_config(
         "storage": {"directory": folder.join("storage")},
         "agent": {
             "executable": executable,
-            // Left alone it takes a port that was free a moment ago, and two
-            // supervisors that start together may take the same.
-            "opamp_server_port": own_port(),
-            "bootstrap_timeout": "50s",
-            "config_apply_timeout": "30s",
-            "config_files": [collector],
-            // Also while the supervisor only asks the collector what it is:
-            // else all collectors of the machine want the same port 8888.
-            "args": ["--set=service.telemetry.metrics.level=none"],
+            "config_files": [folder.join(COLLECTOR)],
             "description": {"non_identifying_attributes": attributes},
         },
-        "telemetry": {"logs": {"level": "debug", "output_paths": ["stdout"]}},
     });
     if let Some(extensions) = extensions {
         config["extensions"] = extensions;

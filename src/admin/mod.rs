@@ -1,31 +1,126 @@
-//! Probes, in the clear and away from the OpAMP port.
+//! Probes, and pages about profiles and agents, in the clear and away from the
+//! OpAMP port.
+//!
+//! The pages hold no secret, but they tell who runs where: they are for callers
+//! on the same machine or in the same Pod (`kubectl port-forward`).
 
-use axum::{Router, http::StatusCode, routing::get};
-use tokio::{net::TcpListener, sync::watch};
+mod explanation;
+mod pages;
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
+
+use axum::{
+    Router,
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
 use tokio_util::sync::CancellationToken;
 
-/// Serves `/livez` and `/readyz` until `closing` is cancelled.
-pub async fn serve(
-    listener: TcpListener,
+use crate::hub::Hub;
+pub use explanation::{Explanation, Line};
+
+/// Pages are made one at a time: whoever asks for many costs no more than one.
+const AT_ONCE: usize = 1;
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct Admin {
     ready: watch::Receiver<bool>,
+    hub: Arc<OnceLock<Arc<Hub>>>,
     closing: CancellationToken,
-) {
-    let unready = closing.clone();
-    let readyz = move || async move {
-        if *ready.borrow() && !unready.is_cancelled() {
-            (StatusCode::OK, "ok\n")
-        } else {
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: serving certificate and first sync are awaited\n",
-            )
+    turns: Arc<Semaphore>,
+}
+
+impl Admin {
+    /// Probes; pages too from the time on that `hub` is filled.
+    #[must_use]
+    pub fn new(
+        ready: watch::Receiver<bool>,
+        hub: Arc<OnceLock<Arc<Hub>>>,
+        closing: CancellationToken,
+    ) -> Self {
+        Self {
+            ready,
+            hub,
+            closing,
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
         }
-    };
-    let router = Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz));
-    let serving = axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
-    if let Err(error) = serving.await {
-        tracing::error!(%error, "probes ended");
     }
+
+    /// Serves until `closing` is cancelled.
+    pub async fn serve(self, listener: TcpListener) {
+        let closing = self.closing.clone();
+        let router = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/profiles", get(page))
+            .route("/agents", get(page))
+            .route("/agents/{uid}", get(page))
+            .route("/agents/{uid}/explanation", get(page))
+            .with_state(self)
+            .into_make_service_with_connect_info::<SocketAddr>();
+        let serving =
+            axum::serve(listener, router).with_graceful_shutdown(closing.cancelled_owned());
+        if let Err(error) = serving.await {
+            tracing::error!(%error, "probes ended");
+        }
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
+    if *admin.ready.borrow() && !admin.closing.is_cancelled() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        let text = "not ready: serving certificate and first sync are awaited\n";
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    }
+}
+
+async fn page(
+    State(admin): State<Admin>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response {
+    if !is_local(peer, &headers) {
+        let text = "only for callers on the same machine, by its address or `localhost`: \
+                    see `kubectl port-forward`\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let Some(hub) = admin.hub.get().map(Arc::clone) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, "not started yet\n").into_response();
+    };
+    let Ok(_turn) = admin.turns.acquire().await else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    // Thousands of agents take a while, which nobody else is to wait for.
+    let made = tokio::task::spawn_blocking(move || pages::page(&hub, &uri)).await;
+    match made {
+        Ok(Ok(yaml)) => ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response(),
+        Ok(Err((status, text))) => (status, text).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+/// A caller on this machine that means it: a page that somebody's browser shows
+/// could reach us under a name that was made to point here.
+fn is_local(peer: SocketAddr, headers: &HeaderMap) -> bool {
+    let host = headers
+        .get(header::HOST)
+        .and_then(|host| host.to_str().ok())
+        .and_then(|host| host.parse::<axum::http::uri::Authority>().ok());
+    let meant = host.is_some_and(|host| {
+        let host = host.host().trim_matches(['[', ']']);
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok()
+    });
+    peer.ip().to_canonical().is_loopback() && meant
 }

@@ -2,7 +2,12 @@
 
 mod reload;
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use opamp_operator_core::catalog::Settings;
@@ -16,7 +21,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
-    admin,
+    admin::Admin,
     backend::{
         Homes, Memory, Plug,
         cluster::{Cluster, ClusterError, Records},
@@ -65,6 +70,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
     let tasks = TaskTracker::new();
     let ready = watch::Sender::new(false);
+    let known = Arc::new(OnceLock::new());
     if let Some(address) = &config.admin {
         let listener = TcpListener::bind(address.listen).await.with_context(|| {
             format!(
@@ -72,7 +78,8 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
                 address.listen
             )
         })?;
-        tasks.spawn(admin::serve(listener, ready.subscribe(), serving.clone()));
+        let pages = Admin::new(ready.subscribe(), Arc::clone(&known), serving.clone());
+        tasks.spawn(pages.serve(listener));
     }
     let (port, plug) = pipe();
     let authentication = config.authentication().map_err(anyhow::Error::msg)?;
@@ -91,6 +98,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
     let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    let _ = known.set(Arc::clone(&hub));
     let controller = Controller::new(
         Arc::clone(&hub),
         port,

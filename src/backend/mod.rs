@@ -7,6 +7,8 @@ pub mod directory;
 pub mod documents;
 mod record;
 
+pub use record::to_agent;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,

@@ -2,20 +2,22 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opamp_operator_api::agent::{
-    Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus, SettingsStatus,
+    AgentDescription, AgentError, Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus,
+    SettingsStatus,
 };
 use opamp_operator_core::{
-    fleet::{AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
+    fleet::{About, AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
     identity::Recognition,
 };
-use opamp_wire::InstanceUid;
+use opamp_wire::{AgentCapabilities, InstanceUid};
 
 /// Profiles that give way, as many as the CRD takes: enough to count the same
 /// after a restart, before the agent comes back.
 const MAX_OVERRIDDEN: usize = 8;
 
 /// The object of a record; none for an agent that has proved no identity.
-pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
+#[must_use]
+pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     let mut agent = OpAMPAgent::of(&record.uid.to_string(), record.binding.as_ref()?);
     let proved = record.proved.as_ref();
     let offered = record
@@ -23,6 +25,7 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
         .as_ref()
         .map(|(revision, _)| revision.number);
     let applied = record.state == SettingsState::Applied;
+    let described = record.about.service.is_some() || record.about.host.is_some();
     agent.status = Some(OpAMPAgentStatus {
         profile: record.profile.clone(),
         overridden: record
@@ -35,6 +38,12 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
         bound_time: record.bound_at.map(Time),
         last_contact_time: Some(Time(record.last_contact)),
         transport: record.connected,
+        connected_time: record.about.linked.map(Time),
+        capabilities: record.about.capabilities.names().map(Into::into).collect(),
+        description: described.then(|| AgentDescription {
+            service_name: record.about.service.clone(),
+            host_name: record.about.host.clone(),
+        }),
         settings: Some(SettingsStatus {
             revision: if applied {
                 proved.map(|proved| signed(proved.number))
@@ -47,6 +56,14 @@ pub(super) fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
                 .map(|proved| proved.evidence)
                 .unwrap_or_default(),
             last_transition_time: Time(record.since),
+            last_error: record
+                .about
+                .failure
+                .clone()
+                .map(|(message, at)| AgentError {
+                    message,
+                    time: Time(at),
+                }),
         }),
         offered: record
             .offered
@@ -65,6 +82,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
     let uid: InstanceUid = agent.spec.instance_uid.parse().ok()?;
     let binding = agent.identity();
     let status = agent.status.unwrap_or_default();
+    let said = about(&status);
     let settings = status.settings.as_ref();
     let since = settings.map_or(jiff::Timestamp::UNIX_EPOCH, |s| s.last_transition_time.0);
     let applied =
@@ -112,12 +130,25 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
             state => state,
         },
         proved,
-        last_error: None,
         last_offer: last_offer.map(|last| (last, since)),
         offered,
         since,
         last_contact: status.last_contact_time.map_or(since, |time| time.0),
+        about: said,
     })
+}
+
+fn about(status: &OpAMPAgentStatus) -> About {
+    let description = status.description.clone().unwrap_or_default();
+    let error = status.settings.as_ref().and_then(|s| s.last_error.as_ref());
+    let capabilities = status.capabilities.iter().map(String::as_str);
+    About {
+        capabilities: AgentCapabilities::from_names(capabilities),
+        service: description.service_name,
+        host: description.host_name,
+        linked: status.connected_time.as_ref().map(|time| time.0),
+        failure: error.map(|error| (error.message.clone(), error.time.0)),
+    }
 }
 
 fn signed(number: u64) -> i64 {
@@ -168,11 +199,17 @@ mod tests {
                 evidence: Evidence::SettingsHeader,
                 at: at(100),
             }),
-            last_error: None,
             last_offer: Some((third.clone(), at(100))),
             offered: vec![third.clone()],
             since: at(100),
             last_contact: at(200),
+            about: About {
+                capabilities: AgentCapabilities::from(0x2101),
+                service: Some("otelcol".into()),
+                host: Some("node-7".into()),
+                linked: Some(at(60)),
+                failure: Some(("bad certificate".into(), at(90))),
+            },
         };
         let restored = to_record(to_agent(&record).unwrap()).unwrap();
         // What it can, and what it shows, it says when it comes.

@@ -1,15 +1,23 @@
 //! The command line.
 
-use std::{io::Write as _, path::PathBuf};
+mod agent_config;
+mod explain;
+
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
+
+use agent_config::AgentConfig;
+use explain::Explain;
 
 use crate::{
     app::{self, Source},
     config::Config,
     crd,
+    manifest::inputs,
     telemetry::{self, LogFormat},
+    validate::validate,
 };
 
 /// Keeps `OpAMP` agents connected while credentials rotate and endpoints move.
@@ -35,6 +43,23 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
     },
+    /// Judges files without a cluster, as the Kubernetes API would.
+    ///
+    /// Profiles are judged by the schema and rules of the CRD. Where all the
+    /// Secrets and ConfigMaps that a profile names are among the files, it is
+    /// looked whether they could be offered. Ends with 0 if nothing is wrong, 1
+    /// if something is refused, 2 if a file cannot be read.
+    Validate {
+        /// YAML or JSON with any number of documents; `-` is standard input; of
+        /// a directory its `.yaml`, `.yml` and `.json` files are read.
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Prints a supervisor.yaml for agents that a profile is to select.
+    AgentConfig(Box<AgentConfig>),
+    /// Asks a running operator which profile applies to an agent, and why not
+    /// the others.
+    Explain(Explain),
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,17 +101,28 @@ impl Cli {
     ///
     /// # Errors
     /// With what went wrong.
-    pub fn execute(self) -> anyhow::Result<()> {
+    pub fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::Validate { files } => {
+                let inputs = inputs(&files, std::io::stdin());
+                let verdict = validate(&inputs, jiff::Timestamp::now());
+                write!(std::io::stdout(), "{verdict}")?;
+                return Ok(ExitCode::from(verdict.exit_code()));
+            }
+            Command::Explain(explain) => {
+                std::io::stdout().write_all(explain.text()?.as_bytes())?;
+            }
+            Command::AgentConfig(wanted) => {
+                std::io::stdout().write_all(wanted.text()?.as_bytes())?;
+            }
             Command::Crd {
                 directory: Some(directory),
             } => crd::write(&directory)
-                .with_context(|| format!("cannot write into {}", directory.display())),
+                .with_context(|| format!("cannot write into {}", directory.display()))?,
             Command::Crd { directory: None } => {
                 for (_, text) in crd::definitions() {
                     std::io::stdout().write_all(text.as_bytes())?;
                 }
-                Ok(())
             }
             Command::Run(run) => {
                 telemetry::start(run.log_format, &run.log)?;
@@ -99,8 +135,9 @@ impl Cli {
                     Some((manifests, state)) => Source::Directory { manifests, state },
                     None => Source::Cluster,
                 };
-                runtime.block_on(app::run(config, run.config, source))
+                runtime.block_on(app::run(config, run.config, source))?;
             }
         }
+        Ok(ExitCode::SUCCESS)
     }
 }

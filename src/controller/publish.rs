@@ -69,6 +69,7 @@ impl Controller {
 
     fn forget_profile(&mut self, key: &ProfileKey) {
         self.hub.book.publish_target(key, None);
+        self.hub.statuses.remove(key);
         self.rollouts.remove(key);
         self.replan.remove(key);
         self.failing.remove(key);

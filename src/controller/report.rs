@@ -8,7 +8,7 @@ use opamp_operator_core::{
 };
 
 use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller, GATHER_FAILURES};
-use crate::backend::Report;
+use crate::{backend::Report, hub::Known};
 
 impl Controller {
     /// Folds the records of dirty profiles, at most once a second each.
@@ -96,6 +96,11 @@ impl Controller {
             return false;
         };
         let status = summarize(state, &agents, &overlap, &rollout, now);
+        let known = Known {
+            generation: state.stored.generation,
+            status: status.clone(),
+        };
+        self.hub.statuses.set(key, known);
         let mut events = events(&state.stored.status, &status);
         let failing = events
             .iter()

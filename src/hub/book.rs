@@ -61,6 +61,15 @@ impl OfferBook {
         receiver
     }
 
+    /// All profiles that may be chosen anywhere; none while those that an agent
+    /// of this namespace may choose from are not known.
+    #[must_use]
+    pub fn all(&self, namespace: &str) -> Option<Vec<Candidate>> {
+        let pages = self.0.lock();
+        let all = pages.all.as_ref();
+        all.filter(|_| pages.unknown.knows(namespace)).cloned()
+    }
+
     /// The target of a profile; none while it has none.
     #[must_use]
     pub fn target(&self, profile: &ProfileKey) -> watch::Receiver<Option<Arc<Target>>> {

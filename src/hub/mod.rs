@@ -4,6 +4,7 @@ mod book;
 mod reviews;
 mod roster;
 mod seats;
+mod statuses;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,8 +14,9 @@ use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
 pub use reviews::{Gone, Reviews};
-pub use roster::{Dirty, Roster, SharedAgent};
+pub use roster::{Dirty, Explanation, Roster, SharedAgent};
 pub use seats::Seat;
+pub use statuses::{Known, Statuses};
 
 /// The only clock of the process.
 #[derive(Clone, Copy, Debug)]
@@ -61,6 +63,8 @@ pub struct Hub {
     pub serving: watch::Sender<Option<Arc<rustls::sign::CertifiedKey>>>,
     /// The agents.
     pub roster: Roster,
+    /// What is known of profiles.
+    pub statuses: Statuses,
     /// How long a process without memory of an agent waits before it offers.
     pub hold: Duration,
 }
@@ -77,6 +81,7 @@ impl Hub {
             reviews,
             serving: watch::Sender::new(None),
             roster,
+            statuses: Statuses::default(),
             hold,
         }
     }

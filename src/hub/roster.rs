@@ -12,6 +12,7 @@ use std::{
 use opamp_operator_api::ProfileKey;
 use opamp_operator_core::{
     Now,
+    catalog::{Candidate, Choice, Explained},
     fleet::{Agent, AgentRecord, LinkId, Transition},
     identity::Verdict,
     status::{Overlap, Taken},
@@ -28,6 +29,10 @@ const SEARCH_AGAIN: Duration = Duration::from_secs(1);
 
 /// An agent that others may hold.
 pub type SharedAgent = Arc<Mutex<Agent>>;
+
+/// Which profile applies and what each is to an agent; none while the profiles
+/// are not known.
+pub type Explanation = Option<(Choice, Vec<Explained>)>;
 
 /// What changed since it was last asked.
 #[derive(Debug, Default)]
@@ -166,6 +171,49 @@ impl Roster {
             .find(|agent| agent.lock().namespace() == namespace)?;
         let record = found.lock().record();
         Some(record)
+    }
+
+    /// The agents of one instance UID, as values: one for each home namespace.
+    #[must_use]
+    pub fn records_of(&self, uid: InstanceUid) -> Vec<AgentRecord> {
+        let agents = self.agents.lock();
+        let found = agents.get(&uid).into_iter().flatten();
+        found.map(|agent| agent.lock().record()).collect()
+    }
+
+    /// The first `limit` instance UIDs after one, in order, as values; and
+    /// whether there are more.
+    #[must_use]
+    pub fn page(&self, after: Option<InstanceUid>, limit: usize) -> (Vec<AgentRecord>, bool) {
+        let known = self.agents.lock();
+        let later = |uid: &&InstanceUid| after.is_none_or(|after| after < **uid);
+        let mut uids: Vec<_> = known.keys().filter(later).copied().collect();
+        uids.sort_unstable();
+        let more = uids.len() > limit;
+        uids.truncate(limit);
+        let agents = uids.iter().filter_map(|uid| known.get(uid));
+        let agents: Vec<_> = agents.flatten().cloned().collect();
+        drop(known);
+        let records = agents.iter().map(|agent| agent.lock().record());
+        (records.collect(), more)
+    }
+
+    /// Which profile applies to the agents of one instance UID and why not the
+    /// others; `all` knows the profiles, as seen from a home namespace.
+    #[must_use]
+    pub fn explain(
+        &self,
+        uid: InstanceUid,
+        all: impl Fn(&str) -> Option<Vec<Candidate>>,
+    ) -> Vec<(AgentRecord, Explanation)> {
+        let agents = self.agents.lock().get(&uid).cloned().unwrap_or_default();
+        let explained = agents.iter().map(|agent| {
+            let namespace = agent.lock().namespace().to_owned();
+            let all = all(&namespace);
+            let agent = agent.lock();
+            (agent.record(), all.map(|all| agent.explain(&all)))
+        });
+        explained.collect()
     }
 
     /// Lets time pass for agents whose links have no task of their own.
@@ -328,6 +376,7 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::Connected(transport) => {
             tracing::info!(agent = %uid, namespace, ?transport, "agent connected");
         }
+        Transition::Described => tracing::debug!(agent = %uid, namespace, "agent described itself"),
         Transition::Disconnected => tracing::info!(agent = %uid, namespace, "agent disconnected"),
         Transition::Profile(_) => {
             tracing::info!(agent = %uid, namespace, profile, "profile chosen");

@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub use envelope::is_object_name;
 use structure::Structure;
+pub use structure::shorten;
 
 /// Most refusals that are reported for one object.
 const MAX_REFUSALS: usize = 50;

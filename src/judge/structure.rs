@@ -328,7 +328,8 @@ fn join(path: &str, name: &str) -> String {
 }
 
 /// A name from the object, cut and without characters that could forge output.
-pub(super) fn shorten(name: &str) -> String {
+#[must_use]
+pub fn shorten(name: &str) -> String {
     let printable = name.chars().filter(|c| !c.is_control());
     printable.take(MAX_ECHO).collect()
 }

@@ -22,6 +22,10 @@ use crate::{
     shortname = "opag",
     category = "opamp",
     status = "OpAMPAgentStatus",
+    selectable = ".spec.identity.subject",
+    selectable = ".status.connected",
+    selectable = ".status.profile.name",
+    selectable = ".status.settings.state",
     derive = "PartialEq",
     doc = "One authenticated OpAMP agent, as the operator knows it. The operator writes these objects: read them, do not write them. They live in the home namespace of the agent's identity and are named by its instance UID.",
     validation = Rule::new("self.metadata.name == self.spec.instanceUID").message("the name of an OpAMPAgent is its instance UID"),
@@ -30,6 +34,18 @@ use crate::{
         type_ = "boolean",
         json_path = ".status.connected",
         description = "Whether the agent is connected"
+    ),
+    printcolumn(
+        name = "Service",
+        type_ = "string",
+        json_path = ".status.description.serviceName",
+        description = "What the agent says it is"
+    ),
+    printcolumn(
+        name = "Host",
+        type_ = "string",
+        json_path = ".status.description.hostName",
+        description = "Where the agent says it runs"
     ),
     printcolumn(
         name = "Profile",
@@ -79,6 +95,20 @@ use crate::{
         type_ = "string",
         json_path = ".spec.identity.subject",
         description = "Who it proved to be",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Transport",
+        type_ = "string",
+        json_path = ".status.transport",
+        description = "How it is connected",
+        priority = 1
+    ),
+    printcolumn(
+        name = "Error",
+        type_ = "string",
+        json_path = ".status.settings.lastError.message",
+        description = "Why it could not use the settings",
         priority = 1
     )
 )]
@@ -174,6 +204,22 @@ pub struct OpAMPAgentStatus {
     #[schemars(with = "Transport")]
     pub transport: Option<Transport>,
 
+    /// When its newest connection was made, or its last poll after a silence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::time")]
+    pub connected_time: Option<Time>,
+
+    /// What the agent said last that it can do, by the names of the OpAMP
+    /// specification.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::capabilities")]
+    pub capabilities: Vec<String>,
+
+    /// What the agent says of itself, cut and cleaned. It is not proved.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AgentDescription")]
+    pub description: Option<AgentDescription>,
+
     /// Where the agent stands with its settings.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "SettingsStatus")]
@@ -184,6 +230,31 @@ pub struct OpAMPAgentStatus {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub offered: Vec<OfferedRevision>,
+}
+
+/// What an agent says of itself.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentDescription {
+    /// Its attribute `service.name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 63))]
+    pub service_name: Option<String>,
+    /// Its attribute `host.name`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 63))]
+    pub host_name: Option<String>,
+}
+
+/// What an agent reported of settings that it could not use.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct AgentError {
+    /// Its own words, as far as they are known to be harmless.
+    #[schemars(length(max = 256))]
+    pub message: String,
+    /// When it said so.
+    #[schemars(schema_with = "schema::time")]
+    pub time: Time,
 }
 
 /// A revision that an agent was offered.
@@ -222,6 +293,11 @@ pub struct SettingsStatus {
     /// When `state` last changed.
     #[schemars(schema_with = "schema::time")]
     pub last_transition_time: Time,
+    /// Why the agent could not use what it was offered last; gone once it runs
+    /// its settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AgentError")]
+    pub last_error: Option<AgentError>,
 }
 
 /// How far an agent is with a revision.
@@ -293,11 +369,15 @@ mod tests {
                 "profile": {"namespace": "default", "name": "fleet"},
                 "connected": true,
                 "transport": "HTTP",
+                "connectedTime": "2026-01-02T03:04:00Z",
+                "capabilities": ["ReportsStatus"],
+                "description": {"serviceName": "otelcol", "hostName": "h"},
                 "settings": {
                     "revision": 3,
                     "state": "Applied",
                     "evidence": "SettingsHeader",
                     "lastTransitionTime": "2026-01-02T03:04:05Z",
+                    "lastError": {"message": "bad certificate", "time": "2026-01-02T03:04:05Z"},
                 },
             },
         });

@@ -43,6 +43,16 @@ pub(crate) fn instance_uids(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// Names of capabilities, each at most once.
+pub(crate) fn capabilities(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 64,
+        "items": {"type": "string", "maxLength": 64},
+        "x-kubernetes-list-type": "set",
+    })
+}
+
 /// A moment as Kubernetes writes it.
 pub(crate) fn time(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "format": "date-time"})

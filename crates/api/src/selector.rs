@@ -1,5 +1,7 @@
 //! Whether a selector means an agent.
 
+use std::fmt;
+
 use crate::{
     v1alpha1::profile::{
         AgentSelector, AttributeExpression, AttributeOperator, AttributeScope, AuthenticatedAs,
@@ -14,25 +16,116 @@ pub const URI_SUBJECT: &str = "URI:";
 /// See [`URI_SUBJECT`].
 pub const COMMON_NAME_SUBJECT: &str = "CN:";
 
+/// A part of a selector that does not agree with an agent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mismatch<'a> {
+    /// `authenticatedAs` names another identity.
+    Identity,
+    /// `instanceUIDs` lacks the agent's.
+    InstanceUid,
+    /// An attribute has another value, or is missing.
+    Attribute {
+        /// Its key.
+        key: &'a str,
+        /// What the selector wants.
+        value: &'a str,
+        /// The agent has one of this key.
+        found: bool,
+    },
+    /// A condition does not hold.
+    Expression {
+        /// Which of `matchExpressions`, from 0.
+        index: usize,
+        /// The condition.
+        expression: &'a AttributeExpression,
+        /// The agent has an attribute of its key.
+        found: bool,
+    },
+}
+
+/// What an agent says of itself is not repeated: it may be anything.
+impl fmt::Display for Mismatch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = |found| if found { "another value" } else { "none" };
+        match *self {
+            Self::Identity => {
+                f.write_str("`authenticatedAs` names none that is what the agent proved to be")
+            }
+            Self::InstanceUid => f.write_str("`instanceUIDs` lacks the agent's"),
+            Self::Attribute { key, value, found } => write!(
+                f,
+                "`matchAttributes` wants `{key}` to be `{value}`; the agent has {}",
+                has(found)
+            ),
+            Self::Expression {
+                index,
+                expression,
+                found,
+            } => {
+                let AttributeExpression { key, operator, .. } = expression;
+                write!(f, "`matchExpressions[{index}]` wants `{key}` {operator:?}")?;
+                if !expression.values.is_empty() {
+                    write!(f, " ({})", expression.values.join(", "))?;
+                }
+                if expression.scope != AttributeScope::Any {
+                    write!(f, " among {:?} attributes", expression.scope)?;
+                }
+                write!(
+                    f,
+                    "; the agent has {}",
+                    if found { "one that is not so" } else { "none" }
+                )
+            }
+        }
+    }
+}
+
 impl AgentSelector {
     /// Whether all parts of the selector agree with the agent. An empty
     /// selector means every agent. Without an identity nothing can be said of
     /// `authenticatedAs`, and it does not count.
     #[must_use]
     pub fn matches(&self, uid: &str, identity: Option<&Identity>, attributes: &Attributes) -> bool {
+        self.mismatch(uid, identity, attributes).is_none()
+    }
+
+    /// The first part of the selector that does not agree with the agent.
+    #[must_use]
+    pub fn mismatch(
+        &self,
+        uid: &str,
+        identity: Option<&Identity>,
+        attributes: &Attributes,
+    ) -> Option<Mismatch<'_>> {
         let means = |identity| self.authenticated_as.iter().any(|one| one.means(identity));
         let proved = self.authenticated_as.is_empty() || identity.is_none_or(means);
+        if !proved {
+            return Some(Mismatch::Identity);
+        }
         let named = self.instance_uids.is_empty() || self.instance_uids.iter().any(|u| u == uid);
-        let equal = |(key, value): (&String, &String)| {
-            attributes.get(key, AttributeScope::Any) == Some(value)
+        if !named {
+            return Some(Mismatch::InstanceUid);
+        }
+        let unequal = |(key, value): (&'_ String, &'_ String)| {
+            let found = attributes.get(key, AttributeScope::Any);
+            found != Some(value)
         };
-        proved
-            && named
-            && self.match_attributes.iter().all(equal)
-            && self
-                .match_expressions
-                .iter()
-                .all(|expression| expression.holds(attributes))
+        let found = |key, scope| attributes.get(key, scope).is_some();
+        let mut wanted = self.match_attributes.iter();
+        if let Some((key, value)) = wanted.find(|wanted| unequal(*wanted)) {
+            return Some(Mismatch::Attribute {
+                key,
+                value,
+                found: found(key, AttributeScope::Any),
+            });
+        }
+        let mut expressions = self.match_expressions.iter().enumerate();
+        let (index, expression) = expressions.find(|(_, one)| !one.holds(attributes))?;
+        Some(Mismatch::Expression {
+            index,
+            expression,
+            found: found(&expression.key, expression.scope),
+        })
     }
 
     /// Whether the selector looks at what an agent says about itself, so that

@@ -7,6 +7,9 @@ const fn bit(capability: proto::AgentCapabilities) -> u64 {
     (capability as i32).cast_unsigned() as u64
 }
 
+/// What names of the protocol begin with.
+const PREFIX: &str = "AgentCapabilities_";
+
 /// An agent's `capabilities`, as it sent them. Bits unknown to this version
 /// are kept and mean nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,6 +79,24 @@ impl AgentCapabilities {
         self.0
     }
 
+    /// Those that this version knows by name, as the specification names them.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        let known = (0..u64::BITS).filter_map(move |bit| {
+            let capability = i32::try_from(self.0 & (1 << bit)).ok()?;
+            proto::AgentCapabilities::try_from(capability).ok()
+        });
+        let named = known.filter(|known| *known != proto::AgentCapabilities::Unspecified);
+        named.filter_map(|known| known.as_str_name().strip_prefix(PREFIX))
+    }
+
+    /// The bits of these names; others mean nothing.
+    pub fn from_names<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        let bits = names.into_iter().filter_map(|name| {
+            proto::AgentCapabilities::from_str_name(&format!("{PREFIX}{name}")).map(bit)
+        });
+        Self(bits.fold(0, |all, bit| all | bit))
+    }
+
     /// Whether every bit of `wanted` is set.
     #[must_use]
     pub const fn has(self, wanted: u64) -> bool {
@@ -108,6 +129,24 @@ mod tests {
     #[test]
     fn m04_ours_is_status_and_offers() {
         assert_eq!(ServerCapabilities::OURS, 0b10_0001);
+    }
+
+    #[test]
+    fn names_are_those_of_the_specification() {
+        let some = AgentCapabilities::from(0x2101 | 1 << 60);
+        let names: Vec<_> = some.names().collect();
+        let expected = [
+            "ReportsStatus",
+            "AcceptsOpAMPConnectionSettings",
+            "ReportsHeartbeat",
+        ];
+        assert_eq!(names, expected);
+        assert_eq!(AgentCapabilities::from_names(names).bits(), 0x2101);
+        assert_eq!(
+            AgentCapabilities::from_names(["Unspecified", "x"]).bits(),
+            0
+        );
+        assert_eq!(AgentCapabilities::from(u64::MAX).names().count(), 16);
     }
 
     #[test]

@@ -80,6 +80,8 @@ async fn every_value_does_what_it_says() -> Result<()> {
     seen.sort();
     ensure!(
         seen == [
+            "ClusterRole /ops-opamp-operator-edit",
+            "ClusterRole /ops-opamp-operator-view",
             "CustomResourceDefinition /opampagents.opamp-operator.dev",
             "CustomResourceDefinition /opampconnectionprofiles.opamp-operator.dev",
             "Role ops/opamp-operator",
@@ -96,7 +98,13 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let all = rendered(&["crds.enabled=false"]).await?;
     ensure!(find(&all, "CustomResourceDefinition", "").is_none());
     let all = rendered(&["rbac.create=false"]).await?;
-    ensure!(names(&all).iter().all(|name| !name.starts_with("Role")));
+    ensure!(names(&all).iter().all(|name| !name.contains("Role")));
+    let all = rendered(&["rbac.aggregate=false"]).await?;
+    ensure!(
+        names(&all)
+            .iter()
+            .all(|name| !name.starts_with("ClusterRole"))
+    );
 
     let all = rendered(&["watchNamespaces={a,b}"]).await?;
     for namespace in ["a", "b"] {

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod admission;
+mod agents;
 mod authority;
 mod broken;
 mod certificates;

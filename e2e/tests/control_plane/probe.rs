@@ -10,7 +10,8 @@ use e2e::pki::Leaf;
 use e2e::scene::SOON;
 use futures::{SinkExt as _, StreamExt as _};
 use opamp_wire::proto::{
-    AgentDescription, AgentToServer, AnyValue, KeyValue, ServerToAgent, any_value::Value,
+    AgentDescription, AgentToServer, AnyValue, ConnectionSettingsStatus,
+    ConnectionSettingsStatuses, KeyValue, ServerToAgent, any_value::Value,
 };
 use opamp_wire::{decode_frame, encode_frame};
 use rustls::pki_types::pem::PemObject as _;
@@ -127,6 +128,32 @@ impl Probe {
         let frame = Message::Binary(encode_frame(&message));
         self.socket.send(frame).await?;
         self.hear().await
+    }
+
+    /// Takes the settings that it is offered for broken, and says so.
+    pub(crate) async fn fails(&mut self, words: &str) -> Result<()> {
+        let mut heard = self.exchange().await?;
+        let hash = loop {
+            match heard.connection_settings {
+                Some(offer) => break offer.hash,
+                None => heard = self.hear().await?,
+            }
+        };
+        let message = AgentToServer {
+            instance_uid: self.uid.as_bytes().to_vec().into(),
+            sequence_num: self.said,
+            capabilities: CAPABILITIES,
+            connection_settings_status: Some(ConnectionSettingsStatus {
+                last_connection_settings_hash: hash,
+                status: ConnectionSettingsStatuses::Failed.into(),
+                error_message: words.to_owned(),
+            }),
+            ..AgentToServer::default()
+        };
+        self.said += 1;
+        let frame = Message::Binary(encode_frame(&message));
+        self.socket.send(frame).await?;
+        self.hear().await.map(drop)
     }
 
     fn description(&self) -> AgentDescription {

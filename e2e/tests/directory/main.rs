@@ -4,11 +4,13 @@
 //! Everything is judged from outside: the wire (the tap), the operator's state
 //! files and the processes' logs.
 
+mod agent_config;
 mod broken;
 mod capabilities;
 mod counterparts;
 mod double;
 mod edits;
+mod explain;
 mod fleet;
 mod identity;
 mod overload;

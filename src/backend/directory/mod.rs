@@ -26,7 +26,7 @@ use super::{
 };
 use crate::judge::{Judge, is_object_name};
 
-pub use read::Found;
+pub use read::{Found, LeftOut};
 pub use state::StateError;
 
 /// How often the directory is looked at.

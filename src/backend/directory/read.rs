@@ -13,8 +13,7 @@ use opamp_operator_api::{ObjectRef, ProfileKey};
 use opamp_operator_core::offer::Object;
 use serde_json::Value;
 
-/// Larger files are no manifests.
-const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
+use crate::manifest::{MAX_FILE_BYTES, documents, manifests};
 
 /// All that a directory holds.
 #[derive(Debug, Default)]
@@ -23,6 +22,17 @@ pub struct Found {
     pub profiles: BTreeMap<ProfileKey, Value>,
     /// What profiles may name.
     pub objects: BTreeMap<ObjectRef, Arc<Object>>,
+}
+
+/// Why a document is left out.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LeftOut {
+    /// It is not what its kind must be.
+    #[error("{0}")]
+    Broken(String),
+    /// Another one has its name.
+    #[error("{0}")]
+    Twice(String),
 }
 
 /// Path, time and size of every file: changes when anything does.
@@ -73,7 +83,7 @@ impl Reader {
         for (path, documents) in &self.files {
             for document in documents {
                 if let Err(error) = found.add(document) {
-                    tracing::error!(file = %path.display(), error, "a manifest is left out");
+                    tracing::error!(file = %path.display(), %error, "a manifest is left out");
                 }
             }
         }
@@ -88,22 +98,31 @@ impl Found {
     /// If it is not YAML.
     pub fn read(text: &str) -> Result<(Self, Vec<String>), String> {
         let mut found = Self::default();
-        let documents = documents(text)?;
-        let wrong = documents.iter().filter_map(|one| found.add(one).err());
-        let wrong = wrong.collect();
+        let objects = objects(text)?;
+        let wrong = objects.iter().filter_map(|one| found.add(one).err());
+        let wrong = wrong.map(|wrong| wrong.to_string()).collect();
         Ok((found, wrong))
     }
 
-    fn add(&mut self, document: &Value) -> Result<(), String> {
+    /// Takes in a document, if it is of a kind that is read.
+    ///
+    /// # Errors
+    /// With why it is left out.
+    pub fn add(&mut self, document: &Value) -> Result<(), LeftOut> {
         let kind = document["kind"].as_str().unwrap_or_default();
         if !matches!(kind, "OpAMPConnectionProfile" | "Secret" | "ConfigMap") {
             return Ok(());
         }
         let metadata = &document["metadata"];
         let name = metadata["name"].as_str().filter(|name| !name.is_empty());
-        let name = name.ok_or_else(|| format!("a {kind} has no `metadata.name`"))?;
+        let name =
+            name.ok_or_else(|| LeftOut::Broken(format!("a {kind} has no `metadata.name`")))?;
         let namespace = metadata["namespace"].as_str().unwrap_or("default");
-        let twice = || format!("{kind} {namespace}/{name} stands in two places; the first counts");
+        let twice = || {
+            LeftOut::Twice(format!(
+                "{kind} {namespace}/{name} stands in two places; the first counts"
+            ))
+        };
         if kind == "OpAMPConnectionProfile" {
             let key = ProfileKey::new(namespace, name);
             if self.profiles.contains_key(&key) {
@@ -115,12 +134,10 @@ impl Found {
             return Ok(());
         }
         let (reference, object) = match kind {
-            "Secret" => (ObjectRef::secret(namespace, name), secret(document)?),
-            _ => (
-                ObjectRef::config_map(namespace, name),
-                config_map(document)?,
-            ),
+            "Secret" => (ObjectRef::secret(namespace, name), secret(document)),
+            _ => (ObjectRef::config_map(namespace, name), config_map(document)),
         };
+        let object = object.map_err(LeftOut::Broken)?;
         if self.objects.contains_key(&reference) {
             return Err(twice());
         }
@@ -131,19 +148,14 @@ impl Found {
 
 fn list(directory: &Path) -> std::io::Result<Listing> {
     let mut listing = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let path = entry?.path();
-        let manifest = path
-            .extension()
-            .is_some_and(|e| e == "yaml" || e == "yml" || e == "json");
+    for path in manifests(directory)? {
         // A file may vanish between the two looks; the next one will tell.
-        if let (true, Ok(metadata)) = (manifest, std::fs::metadata(&path))
+        if let Ok(metadata) = std::fs::metadata(&path)
             && metadata.is_file()
         {
             listing.push((path, metadata.modified().ok(), metadata.len()));
         }
     }
-    listing.sort();
     Ok(listing)
 }
 
@@ -152,21 +164,15 @@ fn parse(path: &Path, size: u64) -> Result<Vec<Value>, String> {
         return Err(format!("it is larger than {MAX_FILE_BYTES} bytes"));
     }
     let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
-    documents(&text)
+    objects(&text)
 }
 
-fn documents(text: &str) -> Result<Vec<Value>, String> {
-    // The parser's own message may quote the line, and the line may be a Secret's.
-    let documents: Vec<Value> = serde_saphyr::from_multiple(text).map_err(|_| {
-        "it is not valid YAML (check it with `kubectl apply --dry-run=client`)".to_owned()
-    })?;
-    let items = documents
-        .into_iter()
-        .flat_map(|document| match document["kind"].as_str() {
-            Some("List") => document["items"].as_array().cloned().unwrap_or_default(),
-            _ => vec![document],
-        });
-    Ok(items.filter(|document| !document.is_null()).collect())
+fn objects(text: &str) -> Result<Vec<Value>, String> {
+    let mut objects = Vec::new();
+    for document in documents(text) {
+        objects.extend(document.into_objects()?);
+    }
+    Ok(objects)
 }
 
 fn secret(document: &Value) -> Result<Object, String> {

@@ -1,8 +1,9 @@
 //! Which profile applies to an agent: total, by properties, explainable.
 
-use std::{cmp::Reverse, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use opamp_operator_api::{
+    selector::Mismatch,
     v1alpha1::AgentSelector,
     values::{Attributes, Identity, ProfileKey},
 };
@@ -68,18 +69,6 @@ pub struct Chooser<'a> {
 }
 
 impl Chooser<'_> {
-    /// Does this candidate select it? None while that cannot be said.
-    fn is_selected_by(&self, candidate: &Candidate) -> Option<bool> {
-        let nothing = Attributes::default();
-        let attributes = match self.attributes {
-            Some(attributes) => attributes,
-            None if candidate.selector.reads_attributes() => return None,
-            None => &nothing,
-        };
-        let selector = &candidate.selector;
-        Some(selector.matches(self.uid, self.identity, attributes))
-    }
-
     /// May it have what this candidate offers? By recognised credentials alone
     /// it gets later revisions of the profiles that it shows; and if such a
     /// profile is a tenant's, what that tenant offers to any agent, since none
@@ -118,6 +107,41 @@ pub enum Choice {
     Profile(ProfileKey),
 }
 
+/// What a candidate is to an agent, whatever the others are.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fit<'a> {
+    /// It selects the agent, which may have it.
+    Selects,
+    /// It selects the agent, which must prove who it is first.
+    NeedsProof,
+    /// It reads attributes, and none are known yet.
+    Unknown,
+    /// It does not select the agent.
+    Not(Mismatch<'a>),
+}
+
+impl Chooser<'_> {
+    /// What a candidate is to this agent.
+    #[must_use]
+    pub fn fit<'c>(&self, candidate: &'c Candidate) -> Fit<'c> {
+        static NONE: Attributes = Attributes {
+            identifying: BTreeMap::new(),
+            non_identifying: BTreeMap::new(),
+        };
+        let attributes = match self.attributes {
+            Some(attributes) => attributes,
+            None if candidate.selector.reads_attributes() => return Fit::Unknown,
+            None => &NONE,
+        };
+        let selector = &candidate.selector;
+        match selector.mismatch(self.uid, self.identity, attributes) {
+            Some(mismatch) => Fit::Not(mismatch),
+            None if self.may_have(candidate) => Fit::Selects,
+            None => Fit::NeedsProof,
+        }
+    }
+}
+
 /// Chooses among candidates. The first that matches wins; one that needs
 /// attributes we do not have yet makes the answer unknown. While the winner
 /// waits for a primary proof, the best that needs none applies: an agent must
@@ -126,15 +150,12 @@ pub enum Choice {
 pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
     let mut awaiting = None;
     for candidate in &candidates.0 {
-        match chooser.is_selected_by(candidate) {
-            None => return Choice::NotYet,
-            Some(false) => continue,
-            Some(true) => {}
+        match chooser.fit(candidate) {
+            Fit::Selects => return Choice::Profile(candidate.profile.clone()),
+            Fit::NeedsProof => awaiting = awaiting.or_else(|| Some(candidate.profile.clone())),
+            Fit::Unknown => return Choice::NotYet,
+            Fit::Not(_) => {}
         }
-        if chooser.may_have(candidate) {
-            return Choice::Profile(candidate.profile.clone());
-        }
-        awaiting = awaiting.or_else(|| Some(candidate.profile.clone()));
     }
     awaiting.map_or(Choice::Nobody, Choice::AwaitingProof)
 }
@@ -158,7 +179,7 @@ pub fn overridden(
     let all = candidates.0.iter();
     all.skip_while(|candidate| candidate.profile != *winner)
         .skip(1)
-        .filter(|candidate| chooser.is_selected_by(candidate) == Some(true))
+        .filter(|candidate| matches!(chooser.fit(candidate), Fit::Selects | Fit::NeedsProof))
         .map(|candidate| candidate.profile.clone())
         .take(MAX_OVERRIDDEN)
         .collect()

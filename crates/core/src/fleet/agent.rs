@@ -7,13 +7,13 @@ use opamp_operator_api::values::{Attributes, Identity, ProfileKey};
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{
-    AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
+    About, AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
     latch::{self, Attempts, Bucket},
     polls::Polls,
 };
 use crate::{
     Now,
-    catalog::{Candidates, Choice, Chooser, choose},
+    catalog::{Candidate, Candidates, Choice, Chooser, Explained, choose, explain},
     earliest,
     identity::{Admission, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
     offer::WireHash,
@@ -56,8 +56,6 @@ pub struct Agent {
     pub(super) flight: Option<Flight>,
     /// The revision of the last offer, also of an earlier process, and when.
     pub(super) last_offer: Option<(Recognition, Timestamp)>,
-    /// What it said of that, if it failed.
-    pub(super) last_error: Option<String>,
     pub(super) attempts: Attempts,
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
@@ -73,6 +71,7 @@ pub struct Agent {
     /// to come back and count as connected all the time.
     expected: Option<Duration>,
     pub(super) held_back: Option<Silence>,
+    pub(super) about: About,
 }
 
 impl Agent {
@@ -93,7 +92,6 @@ impl Agent {
             offered: Vec::new(),
             flight: None,
             last_offer: None,
-            last_error: None,
             attempts: Attempts::default(),
             bucket: Bucket::new(now.uptime),
             proved: None,
@@ -105,6 +103,7 @@ impl Agent {
             deadline: None,
             expected: None,
             held_back: None,
+            about: About::default(),
         }
     }
 
@@ -141,7 +140,6 @@ impl Agent {
             overridden: record.overridden,
             offered: record.offered,
             last_offer: record.last_offer,
-            last_error: record.last_error,
             proved: record.proved,
             state: if left {
                 SettingsState::Switching
@@ -155,6 +153,7 @@ impl Agent {
             } else {
                 record.last_contact
             },
+            about: record.about,
             restored: Some(restored),
             ..Self::new(record.uid, &record.namespace, now)
         }
@@ -241,6 +240,7 @@ impl Agent {
         }
         let transport = link.transport;
         self.last_contact = now.wall;
+        self.about.linked = Some(now.wall);
         self.deadline = None;
         self.expected = None;
         self.links.push(link);
@@ -338,6 +338,29 @@ impl Agent {
             attributes: self.attributes.as_ref(),
             rights: &link.rights,
         }
+    }
+
+    /// Which profile applies and why not the others; of an agent that is away
+    /// as if it came back as whom its instance UID belongs to.
+    #[must_use]
+    pub fn explain(&self, all: &[Candidate]) -> (Choice, Vec<Explained>) {
+        let uid = self.uid.to_string();
+        let newest = self.newest_link();
+        if newest.is_some_and(|link| link.shared) {
+            return (Choice::Nobody, Vec::new());
+        }
+        let away = if self.binding.is_some() {
+            Rights::Everything
+        } else {
+            Rights::Nothing
+        };
+        let chooser = Chooser {
+            uid: &uid,
+            identity: newest.map_or(self.binding.as_ref(), |link| self.identity(link)),
+            attributes: self.attributes.as_ref(),
+            rights: newest.map_or(&away, |link| &link.rights),
+        };
+        explain(&self.namespace, all, &chooser)
     }
 
     /// Records the choice; its transitions.
@@ -494,10 +517,10 @@ impl Agent {
             state: self.state,
             proved: self.proved.clone(),
             last_offer: self.last_offer.clone(),
-            last_error: self.last_error.clone(),
             offered: self.offered.clone(),
             since: self.since,
             last_contact: self.last_contact,
+            about: self.about.clone(),
         }
     }
 
@@ -509,6 +532,9 @@ impl Agent {
         if self.state != state {
             self.state = state;
             self.since = now.wall;
+        }
+        if state == SettingsState::Applied {
+            self.about.failure = None;
         }
     }
 

@@ -33,6 +33,7 @@ impl Agent {
         // Of the agent it says nothing: it may be somebody else's, who shows
         // what was offered to it and knows its instance UID.
         let outranked = self.is_outranked(id);
+        let before = self.about.clone();
         let Some(link) = self.links.iter_mut().find(|link| link.id == id) else {
             return (reply, transitions);
         };
@@ -85,9 +86,16 @@ impl Agent {
                 let attributes = vouched.attributes.clone();
                 known.non_identifying.extend(attributes);
             }
+            self.about.describe(&known);
             self.attributes = Some(known);
         }
         self.hear_place(id, message);
+        if self.capabilities != AgentCapabilities::default() {
+            self.about.capabilities = self.capabilities;
+        }
+        if self.about != before {
+            transitions.push(Transition::Described);
+        }
         if was_capable != self.capable() {
             transitions.push(Transition::Capable(self.capable()));
         }
@@ -142,7 +150,7 @@ impl Agent {
         self.attempts.failed(flight.marker, now.uptime, remaining);
         self.enter(SettingsState::Failed, now);
         let said = clean(&status.error_message);
-        self.last_error = Some(said.clone());
+        self.about.failure = Some((said.clone(), now.wall));
         Some(Transition::Failed(said))
     }
 }

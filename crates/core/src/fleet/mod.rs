@@ -23,5 +23,5 @@ pub use decide::Silence;
 pub use link::{Link, LinkId};
 pub use opamp_operator_api::agent::{Evidence, SettingsState, Transport};
 pub use polls::DEFAULT_INTERVAL;
-pub use record::{AgentRecord, Proved, Transition};
+pub use record::{About, AgentRecord, Proved, Transition};
 pub use refresh::{Step, Wish};

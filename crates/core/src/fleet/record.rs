@@ -6,11 +6,12 @@ use std::{collections::BTreeSet, time::Duration};
 use jiff::Timestamp;
 use opamp_operator_api::{
     agent::{Evidence, SettingsState, Transport},
+    v1alpha1::AttributeScope,
     values::{Attributes, Identity, ProfileKey},
 };
-use opamp_wire::InstanceUid;
+use opamp_wire::{AgentCapabilities, InstanceUid};
 
-use super::Silence;
+use super::{Silence, words::name};
 use crate::identity::{Marker, Recognition};
 
 /// A revision that an agent is known to run.
@@ -24,6 +25,30 @@ pub struct Proved {
     pub evidence: Evidence,
     /// Since when.
     pub at: Timestamp,
+}
+
+/// What an agent says of itself that people look for; it decides nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct About {
+    /// What it said last that it can do.
+    pub capabilities: AgentCapabilities,
+    /// `service.name`, cleaned.
+    pub service: Option<String>,
+    /// `host.name`, cleaned.
+    pub host: Option<String>,
+    /// Since when its newest link lasts, or lasted.
+    pub linked: Option<Timestamp>,
+    /// Why it could not use what it was offered last, in words that can do no
+    /// harm, and when it said so.
+    pub failure: Option<(String, Timestamp)>,
+}
+
+impl About {
+    pub(super) fn describe(&mut self, attributes: &Attributes) {
+        let named = |key| attributes.get(key, AttributeScope::Any).and_then(name);
+        self.service = named("service.name");
+        self.host = named("host.name");
+    }
 }
 
 /// One agent, as others see it.
@@ -67,14 +92,14 @@ pub struct AgentRecord {
     /// The last revision that was offered, and when. This is what `Offered`,
     /// `Switching`, `Lost` and `Failed` are about.
     pub last_offer: Option<(Recognition, Timestamp)>,
-    /// What it said of the last offer, if that failed: cut and cleaned.
-    pub last_error: Option<String>,
     /// Everything that was offered under this UID, newest last, bounded.
     pub offered: Vec<Recognition>,
     /// When `state` last changed.
     pub since: Timestamp,
     /// When it was last heard.
     pub last_contact: Timestamp,
+    /// For people.
+    pub about: About,
 }
 
 /// A change of an agent: log line, metric, dirty mark and record are made from
@@ -91,6 +116,8 @@ pub enum Transition {
     TakenFrom(ProfileKey),
     /// The profiles that give way, or gave way before, are others.
     Overridden(BTreeSet<ProfileKey>),
+    /// It says otherwise than before what it is or can do.
+    Described,
     /// It can, or can no longer, take `opamp` settings.
     Capable(bool),
     /// An offer leaves.

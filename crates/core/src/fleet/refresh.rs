@@ -88,7 +88,6 @@ impl Agent {
                     (link.presented.leaf, link.presented.authorization);
                 self.note_offered(this.clone());
                 self.last_offer = Some((this.clone(), now.wall));
-                self.last_error = None;
                 self.flight = Some(Flight {
                     revision: this.clone(),
                     marker: revision.marker(),

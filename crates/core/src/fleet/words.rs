@@ -65,6 +65,46 @@ pub(super) fn clean(text: &str) -> String {
     kept.join(" ").chars().take(MAX_CHARS).collect()
 }
 
+/// Longest name in a column.
+const MAX_NAME_CHARS: usize = 63;
+/// A longer run of letters and digits is no part of a name, and may be a key.
+const MAX_NAME_RUN: usize = 32;
+
+/// A name that an agent gives itself, in any script: one short line. None if
+/// nothing is left, or if it looks like a secret that got there by mistake.
+pub(super) fn name(text: &str) -> Option<String> {
+    let read: String = text.chars().take(MAX_READ).collect();
+    let in_base64 = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=');
+    let mut runs = read.split(|c| !in_base64(c));
+    let lower = read.to_lowercase();
+    let looks_secret = runs.any(|run| run.len() > MAX_NAME_RUN || run.starts_with("eyJ"))
+        || ["-----", "bearer ", "basic "]
+            .iter()
+            .any(|mark| lower.contains(mark));
+    if looks_secret {
+        return None;
+    }
+    let words = read.split_whitespace();
+    let words: Vec<String> = words
+        .map(|word| word.chars().filter(|c| is_visible(*c)).collect())
+        .filter(|word: &String| !word.is_empty())
+        .collect();
+    let name: String = words.join(" ").chars().take(MAX_NAME_CHARS).collect();
+    let name = name.trim_end();
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Neither a control character nor one that hides or turns text round.
+fn is_visible(c: char) -> bool {
+    let hidden = matches!(c,
+        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
+        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}');
+    !c.is_control() && !hidden
+}
+
 fn kind(word: &str) -> Kind {
     let digits = word.bytes().all(|byte| byte.is_ascii_digit());
     let known = |known: &str| known.eq_ignore_ascii_case(word);
@@ -183,6 +223,63 @@ mod tests {
         }
         assert_eq!(clean("key [113, 48, 90, 114]"), "key …");
         assert_eq!(clean("key 12345 67890"), "key …");
+    }
+
+    #[test]
+    fn names_in_any_script_are_one_short_line() {
+        for (text, expected) in [
+            ("otelcol", "otelcol"),
+            ("node-7.example.com", "node-7.example.com"),
+            (
+                "collector-agent-6b9f8c7d5-x2x4z",
+                "collector-agent-6b9f8c7d5-x2x4z",
+            ),
+            (
+                "01a20891-b7ad-7c66-98a9-bf813109bb82",
+                "01a20891-b7ad-7c66-98a9-bf813109bb82",
+            ),
+            ("収集器 東京", "収集器 東京"),
+            ("सेवा", "सेवा"),
+            ("a\u{202e}b\u{200b}\n\u{1b}[31mc", "ab [31mc"),
+        ] {
+            assert_eq!(name(text).as_deref(), Some(expected), "{text:?}");
+        }
+        for nothing in ["", " \n\t", "\u{200b}\u{202e}", "\u{0}"] {
+            assert_eq!(name(nothing), None, "{nothing:?}");
+        }
+        let long = name(&"語".repeat(65_536)).unwrap();
+        assert_eq!(long.chars().count(), MAX_NAME_CHARS);
+    }
+
+    #[test]
+    fn law7_what_looks_like_a_secret_is_no_name() {
+        for secret in [
+            "-----BEGIN PRIVATE KEY-----",
+            "Bearer abc",
+            "host eyJhbGciOiJIUzI1NiJ9.e30.c2ln",
+            "q0Zr7XvLkT2mWn8Yc4HsJ9dPfE6aUg3iBoR1tNxKyVw",
+            "0123456789abcdef0123456789abcdef0123456789abcdef",
+        ] {
+            assert_eq!(name(secret), None, "{secret}");
+            let inside = format!("node {secret} of a rack");
+            assert_eq!(name(&inside), None, "{inside}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn law10_a_name_is_bounded_whatever_it_is(text in ".*") {
+            if let Some(name) = name(&text) {
+                proptest::prop_assert!(name.chars().count() <= MAX_NAME_CHARS);
+                proptest::prop_assert!(name.chars().all(is_visible));
+                proptest::prop_assert_eq!(name.trim(), &name);
+            }
+        }
+
+        #[test]
+        fn law7_no_run_of_a_key_is_a_name(before in ".{0,20}", key in "[A-Za-z0-9+/]{33,90}={0,2}", after in ".{0,20}") {
+            proptest::prop_assert_eq!(name(&format!("{before}{key}{after}")), None);
+        }
     }
 
     #[test]

@@ -18,5 +18,5 @@ pub use material::{Bundle, ClientMaterial, MaterialError};
 pub use object::{Object, Observed};
 pub use outcome::{Context, Outcome, ReferenceState, Refusal, Resolution, Validity};
 pub use references::references;
-pub use resolve::resolve;
+pub use resolve::{preview, resolve};
 pub use revision::{Credential, Draft, Revision, WireHash};

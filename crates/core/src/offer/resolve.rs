@@ -17,7 +17,7 @@ use opamp_operator_api::{
 use zeroize::Zeroizing;
 
 use super::{
-    Context, Draft, Object, Observed, Outcome, ReferenceState, Resolution,
+    Context, Draft, Object, Observed, Outcome, ReferenceState, Refusal, Resolution,
     check::{credential, endpoint, header_value},
     encode::Plan,
     lockout,
@@ -62,6 +62,30 @@ pub fn resolve<'a>(
         outcome,
         references: resolver.references,
         until: resolver.until,
+    }
+}
+
+/// What keeps a profile's objects from being offered, as far as that can be
+/// said away from the operator that would offer them: whether agents could come
+/// back is not asked. None also while one of the objects is not known.
+pub fn preview<'a>(
+    key: &ProfileKey,
+    spec: &OpAMPConnectionProfileSpec,
+    observe: impl Fn(&ObjectRef) -> &'a Observed,
+    advertised_url: &url::Url,
+    now: Now,
+) -> Option<Refusal> {
+    let mut resolver = Resolver {
+        key,
+        spec,
+        observe,
+        now,
+        references: Vec::new(),
+        until: None,
+    };
+    match resolver.plan(advertised_url) {
+        Err(Stop::Refused(refusal)) => Some(refusal),
+        Ok(_) | Err(Stop::Pending) => None,
     }
 }
 

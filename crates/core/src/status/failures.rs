@@ -17,13 +17,8 @@ use crate::{
 /// Agents that the status names.
 const NAMED: usize = 10;
 
-/// The newest failures with the revision in force. `before` lends what an agent
-/// said before a restart.
-pub(super) fn failures(
-    state: &ProfileState,
-    agents: &[AgentRecord],
-    before: &[AgentFailure],
-) -> Vec<AgentFailure> {
+/// The newest failures with the revision in force.
+pub(super) fn failures(state: &ProfileState, agents: &[AgentRecord]) -> Vec<AgentFailure> {
     let about = |agent: &&AgentRecord| {
         let offered = agent.last_offer.as_ref();
         let offered = offered.is_some_and(|(r, _)| is_current(state, &r.profile, r.number));
@@ -44,24 +39,14 @@ pub(super) fn failures(
     let named = failed
         .into_iter()
         .map(|(Reverse(since), uid, reason, agent)| {
-            let mut failure = AgentFailure {
+            let said = agent.about.failure.as_ref();
+            let said = said.filter(|_| reason == FailureReason::Failed);
+            AgentFailure {
                 instance_uid: uid.to_string(),
                 reason,
-                message: match reason {
-                    FailureReason::Failed => agent.last_error.clone().unwrap_or_default(),
-                    FailureReason::Lost => String::new(),
-                },
+                message: said.map(|(said, _)| said.clone()).unwrap_or_default(),
                 time: Time(since),
-            };
-            let same = |old: &&AgentFailure| {
-                old.instance_uid == failure.instance_uid && old.time == failure.time
-            };
-            if failure.message.is_empty()
-                && let Some(old) = before.iter().find(same)
-            {
-                failure.message.clone_from(&old.message);
             }
-            failure
         });
     named.collect()
 }

@@ -52,7 +52,7 @@ pub fn summarize(
         conditions: before.conditions.clone(),
         revision: revision(state).or_else(|| before.revision.clone()),
         agents: Some(counts),
-        failures: failures(state, agents, &before.failures),
+        failures: failures(state, agents),
         references: state.references.iter().map(reference).collect(),
     };
     let mut set = |kind, (holds, reason, message): Verdict| {

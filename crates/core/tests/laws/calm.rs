@@ -7,10 +7,14 @@ use opamp_operator_core::{
     fleet::{Evidence, SettingsState, Silence, Transition, Transport},
     identity::Presented,
 };
-use opamp_wire::proto::{AgentToServer, ConnectionSettingsStatuses};
+use opamp_wire::proto::{
+    AgentDescription, AgentToServer, AnyValue, ConnectionSettingsStatuses, KeyValue,
+    any_value::Value,
+};
 
 use crate::common::{
-    Bench, CAPABLE, Issue, World, at, bench, evidence, full, nothing, offered, reported,
+    Bench, CAPABLE, Issue, STRONG_TOKEN, World, at, bench, evidence, full, nothing, offered,
+    reported,
 };
 
 #[test]
@@ -240,4 +244,64 @@ fn law5_a_failure_counts_also_after_the_agent_came_back() {
     bench.say(link, failed, 100);
     let again = bench.refresh(link, 621).push.unwrap();
     assert_ne!(crate::common::decode(again).hash, first);
+}
+
+#[test]
+fn law7_what_failed_is_told_in_harmless_words_until_the_settings_run() {
+    let mut bench = bench();
+    let (link, _) = bench.come(nothing(), 0);
+    let hash = offered(&bench.target.current).hash;
+    let mut failed = reported(ConnectionSettingsStatuses::Failed, &hash);
+    let status = failed.connection_settings_status.as_mut().unwrap();
+    status.error_message = format!("tls: bad certificate\nAuthorization: Bearer {STRONG_TOKEN}");
+    bench.say(link, failed, 5);
+    let told = bench.agent.record().about.failure;
+    assert_eq!(
+        told,
+        Some(("tls bad certificate Authorization …".into(), at(5).wall))
+    );
+    let shown = bench.marked();
+    bench.come(shown, 20);
+    let record = bench.agent.record();
+    assert_eq!(record.state, SettingsState::Applied);
+    assert_eq!(record.about.failure, None);
+}
+
+#[test]
+fn law10_what_an_agent_says_of_itself_is_bounded_in_any_script() {
+    let mut bench = bench();
+    let (link, _) = bench.come(nothing(), 0);
+    let value = |text: &str| {
+        let value = Some(Value::StringValue(text.to_owned()));
+        Some(AnyValue { value })
+    };
+    let mut says = |service: &str, host: &str, at| {
+        let pair = |key: &str, text| KeyValue {
+            key: key.to_owned(),
+            value: value(text),
+        };
+        let description = AgentDescription {
+            identifying_attributes: vec![pair("service.name", service)],
+            non_identifying_attributes: vec![pair("host.name", host)],
+        };
+        let message = AgentToServer {
+            agent_description: Some(description),
+            ..full()
+        };
+        bench.say(link, message, at);
+        let about = bench.agent.record().about;
+        (about.service, about.host)
+    };
+    let long = "語".repeat(65_536);
+    let cut = "語".repeat(63);
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(says(&long, "node-1", 1), (None, some("node-1")));
+    let within = "語".repeat(300);
+    assert_eq!(
+        says(&within, "\u{202e}ﺡﺍﺱﻮﺑ\n7", 2),
+        (some(&cut), some("ﺡﺍﺱﻮﺑ 7"))
+    );
+    assert_eq!(says("सेवा", STRONG_TOKEN, 3).0, some("सेवा"));
+    let key = "-----BEGIN PRIVATE KEY-----\nMIGH";
+    assert_eq!(says(key, "", 4), (None, None));
 }

@@ -262,3 +262,191 @@ fn law2_what_has_ended_gives_its_own_profile_only() {
     assert_eq!(with_rights(&all, &ended), profile("a", "p"));
     assert_eq!(with_rights(&all[1..], &ended), awaiting("a", "q"));
 }
+
+mod explained {
+    use opamp_operator_api::v1alpha1::{AttributeExpression, AttributeOperator, AttributeScope};
+    use opamp_operator_core::catalog::{Relation, explain};
+    use proptest::{prelude::*, sample::select};
+
+    use super::*;
+
+    fn selectors() -> impl Strategy<Value = AgentSelector> {
+        let expression = |operator, values: &[&str]| AttributeExpression {
+            key: "zone".into(),
+            operator,
+            values: values.iter().map(ToString::to_string).collect(),
+            scope: AttributeScope::Any,
+        };
+        let zone = |value: &str| [("zone".to_owned(), value.to_owned())].into();
+        select(vec![
+            AgentSelector::default(),
+            AgentSelector {
+                match_attributes: zone("a"),
+                ..AgentSelector::default()
+            },
+            AgentSelector {
+                match_attributes: zone("b"),
+                ..AgentSelector::default()
+            },
+            AgentSelector {
+                match_expressions: vec![expression(AttributeOperator::NotIn, &["a"])],
+                ..AgentSelector::default()
+            },
+            AgentSelector {
+                instance_uids: vec![uid(1).to_string()],
+                ..AgentSelector::default()
+            },
+            AgentSelector {
+                instance_uids: vec![uid(2).to_string()],
+                ..AgentSelector::default()
+            },
+        ])
+    }
+
+    fn profiles() -> impl Strategy<Value = Vec<Candidate>> {
+        let namespace = select(vec!["a", "b", "ops"]);
+        let name = select(vec!["p", "q", "r"]);
+        let one = (namespace, name, -1..2, selectors());
+        let one = one.prop_map(|(namespace, name, priority, selector)| Candidate {
+            selector: Arc::new(selector),
+            ..candidate(namespace, name, priority)
+        });
+        proptest::collection::vec(one, 0..8).prop_map(|mut all| {
+            all.sort_by(|a, b| a.profile.cmp(&b.profile));
+            all.dedup_by(|a, b| a.profile == b.profile);
+            all
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_explained_is_what_is_chosen(
+            all in profiles(),
+            described in select(vec![None, Some("a"), Some("c")]),
+            rights in select(vec![
+                Rights::Everything,
+                Rights::Nothing,
+                Rights::Recognised(vec![ProfileKey::new("a", "q")]),
+                Rights::Expired(vec![ProfileKey::new("a", "p")]),
+            ]),
+        ) {
+            let attributes = described.map(|zone| Attributes {
+                identifying: [("zone".to_owned(), zone.to_owned())].into(),
+                ..Attributes::default()
+            });
+            let chooser = Chooser {
+                uid: &uid(1).to_string(),
+                identity: None,
+                attributes: attributes.as_ref(),
+                rights: &rights,
+            };
+            let chosen = choose(&at_home(&all), &chooser);
+            let (choice, explained) = explain("a", &all, &chooser);
+            prop_assert_eq!(&choice, &chosen);
+            // Every profile has one line, and the one that applies is the chosen.
+            prop_assert_eq!(explained.len(), all.len());
+            let of = |relation| {
+                let found = explained.iter().filter(move |one| one.verdict == relation);
+                found.map(|one| one.profile.clone()).collect::<Vec<_>>()
+            };
+            let applies = match &chosen {
+                Choice::Profile(profile) => vec![profile.clone()],
+                _ => Vec::new(),
+            };
+            prop_assert_eq!(of(Relation::Applies), applies);
+            if let Choice::AwaitingProof(profile) = &chosen {
+                prop_assert_eq!(of(Relation::AwaitingProof), [profile.clone()]);
+            }
+            // Who is outranked would apply, proof given, if it stood alone;
+            // who is not selected would not.
+            let proved = Chooser { rights: &Rights::Everything, ..chooser.clone() };
+            for one in &explained {
+                let alone: Vec<_> = all.iter().filter(|c| c.profile == one.profile).cloned().collect();
+                let wins = |chooser| choose(&at_home(&alone), chooser) == Choice::Profile(one.profile.clone());
+                let consistent = match one.verdict {
+                    Relation::Applies => wins(&chooser),
+                    Relation::Outranked => wins(&proved),
+                    Relation::AwaitingProof => wins(&proved) && !wins(&chooser),
+                    Relation::NotSelected => !wins(&proved),
+                    Relation::OtherNamespace => one.profile.namespace != "a" && !one.admin,
+                    Relation::Undecided => described.is_none(),
+                };
+                prop_assert!(consistent, "{one:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_reason_names_the_property_that_decides() {
+        let reason = |all: &[Candidate], attributes: &Attributes| {
+            let chooser = Chooser {
+                uid: &uid(1).to_string(),
+                identity: None,
+                attributes: Some(attributes),
+                rights: &Rights::Everything,
+            };
+            let (_, explained) = explain("a", all, &chooser);
+            explained.last().unwrap().because.clone()
+        };
+        let none = Attributes::default();
+        let against = |loser, winner| reason(&[loser, winner], &none);
+        let better = "it selects the agent, but ";
+        for (loser, winner, why) in [
+            (
+                candidate("a", "p", 1),
+                candidate("ops", "x", 2),
+                "ops/x has the higher priority (2 against 1)",
+            ),
+            (
+                candidate("a", "p", 1),
+                candidate("ops", "x", 1),
+                "ops/x is of an admin namespace",
+            ),
+            (
+                candidate("a", "p", 1),
+                candidate("a", "b", 1),
+                "a/b comes first by name",
+            ),
+        ] {
+            let said = against(loser, winner);
+            assert!(said.starts_with(&format!("{better}{why}")), "{said}");
+        }
+        let elsewhere = reason(&[candidate("b", "p", 0)], &none);
+        assert!(elsewhere.contains("at home in `a`"), "{elsewhere}");
+        let selector = |selector| Candidate {
+            selector: Arc::new(selector),
+            ..candidate("a", "p", 0)
+        };
+        let zone = AgentSelector {
+            match_attributes: [("zone".to_owned(), "a".to_owned())].into(),
+            ..AgentSelector::default()
+        };
+        let wants = "`matchAttributes` wants `zone` to be `a`; the agent has ";
+        assert_eq!(
+            reason(&[selector(zone.clone())], &none),
+            format!("{wants}none")
+        );
+        // Law 7: what it says of itself may be anything.
+        let says = Attributes {
+            identifying: [("zone".to_owned(), "hunter2".to_owned())].into(),
+            ..Attributes::default()
+        };
+        let said = reason(&[selector(zone)], &says);
+        assert_eq!(said, format!("{wants}another value"));
+        let expression = AttributeExpression {
+            key: "zone".into(),
+            operator: AttributeOperator::In,
+            values: vec!["a".into(), "b".into()],
+            scope: AttributeScope::Any,
+        };
+        let wants = AgentSelector {
+            match_expressions: vec![expression],
+            ..AgentSelector::default()
+        };
+        let said = reason(&[selector(wants)], &says);
+        assert_eq!(
+            said,
+            "`matchExpressions[0]` wants `zone` In (a, b); the agent has one that is not so"
+        );
+    }
+}

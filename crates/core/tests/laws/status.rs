@@ -206,7 +206,7 @@ fn law10_law7_ten_thousand_agents_that_fail_are_ten_names_and_one_event() {
 }
 
 #[test]
-fn law8_what_an_agent_said_outlives_a_restart_and_the_next_offer_does_not() {
+fn law7_what_an_agent_said_is_told_while_that_is_why_and_no_longer() {
     let world = World::new();
     let mut catalog = world.catalog();
     catalog.adopt(
@@ -233,15 +233,10 @@ fn law8_what_an_agent_said_outlives_a_restart_and_the_next_offer_does_not() {
     };
     let agent = failing(&world, 1, "tls: bad certificate");
     assert_eq!(said(&agent).as_deref(), Some("tls bad certificate"));
-    let restored = AgentRecord {
-        last_error: None,
-        ..agent
-    };
-    assert_eq!(said(&restored).as_deref(), Some("tls bad certificate"));
     let lost = AgentRecord {
         state: SettingsState::Lost,
         since: at(150).wall,
-        ..restored.clone()
+        ..agent.clone()
     };
     assert_eq!(
         said(&lost).as_deref(),
@@ -250,7 +245,7 @@ fn law8_what_an_agent_said_outlives_a_restart_and_the_next_offer_does_not() {
     );
     let offered = AgentRecord {
         state: SettingsState::Offered,
-        ..restored
+        ..agent
     };
     assert_eq!(said(&offered), None);
 }
