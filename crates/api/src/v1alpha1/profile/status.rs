@@ -36,7 +36,7 @@ pub struct OpAMPConnectionProfileStatus {
     /// The agents that failed or were lost last with the revision in force, the
     /// newest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 10))]
+    #[schemars(length(max = 10), extend("x-kubernetes-list-type" = "atomic"))]
     pub failures: Vec<AgentFailure>,
 
     /// The objects that the profile uses.
