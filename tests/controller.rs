@@ -17,7 +17,7 @@ use opamp_operator_api::{
     v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
 };
 use opamp_operator_core::{
-    catalog::{AuthenticatorSource, Settings, SourceKind, Stored, Target},
+    catalog::{AuthenticatorSource, Policy, Settings, SourceKind, Stored, Target},
     identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof},
     offer::{Object, Observed},
 };
@@ -104,6 +104,7 @@ impl Bench {
             settings: Settings {
                 debounce: Duration::from_secs(2),
                 admin_namespaces: ["a".to_owned()].into(),
+                policy: Policy::default(),
             },
             advertised_url: "wss://localhost:4320/v1/opamp".parse().unwrap(),
             path: "/v1/opamp".into(),

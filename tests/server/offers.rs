@@ -173,7 +173,9 @@ fn spec() -> OpAMPConnectionProfileSpec {
                     key: "ca.crt".into(),
                 }),
                 system_cas: SystemCAs::Exclude,
+                ..ServerTrust::default()
             },
+            proxy: None,
         },
     }
 }

@@ -3,6 +3,8 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use crate::v1alpha1::profile::CipherSuite;
+
 /// A DNS subdomain, the form of every Kubernetes object name.
 pub(crate) const OBJECT_NAME: &str =
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -39,6 +41,20 @@ pub(crate) fn instance_uids(_: &mut SchemaGenerator) -> Schema {
         "type": "array",
         "maxItems": 64,
         "items": {"type": "string", "maxLength": 36, "pattern": INSTANCE_UID},
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+/// Cipher suites, each at most once.
+pub(crate) fn cipher_suites(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<_> = CipherSuite::ALL
+        .iter()
+        .map(|suite| suite.as_str())
+        .collect();
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": {"type": "string", "enum": names, "maxLength": 64},
         "x-kubernetes-list-type": "set",
     })
 }

@@ -20,6 +20,10 @@ mod choice;
 mod clones;
 
 #[cfg(test)]
+#[path = "laws/connection.rs"]
+mod connection;
+
+#[cfg(test)]
 #[path = "laws/evidence.rs"]
 mod evidence;
 

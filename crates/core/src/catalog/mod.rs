@@ -13,5 +13,5 @@ pub use own::{
 };
 pub use profile::{ProfileState, Stored};
 pub use select::{Candidate, Candidates, Choice, Chooser, candidates, choose};
-pub use state::{Catalog, Settings, Settled};
+pub use state::{Catalog, Policy, Settings, Settled};
 pub use target::{Bound, Target};

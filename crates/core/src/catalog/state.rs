@@ -29,6 +29,45 @@ pub struct Settings {
     pub debounce: Duration,
     /// Namespaces whose profiles may select agents of any namespace.
     pub admin_namespaces: BTreeSet<String>,
+    /// What profiles may ask for.
+    pub policy: Policy,
+}
+
+/// What profiles may ask for beyond what is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// That agents do not verify their server.
+    pub insecure_skip_verify: bool,
+}
+
+impl Settings {
+    /// Why a profile of this namespace may not ask for what it asks for.
+    fn forbids(&self, namespace: &str, spec: &OpAMPConnectionProfileSpec) -> Option<Refusal> {
+        let refusal = |reason, message| {
+            Some(Refusal {
+                condition: ConditionType::Accepted,
+                reason,
+                message,
+            })
+        };
+        let admin = self.admin_namespaces.contains(namespace);
+        if !admin && spec.priority > MAX_TENANT_PRIORITY {
+            let message = format!(
+                "`priority` must be at most {MAX_TENANT_PRIORITY} outside the operator's admin namespaces"
+            );
+            return refusal(Reason::PolicyDenied, message);
+        }
+        let insecure = spec.insecure();
+        if insecure.is_empty() || self.policy.insecure_skip_verify {
+            return None;
+        }
+        let message = format!(
+            "`{}` may not be true: agents would give their credentials to whoever answers; name a CA instead, or let \
+             the operator's configuration allow it (`policy: {{insecureSkipVerify: true}}`)",
+            insecure.join("`, `")
+        );
+        refusal(Reason::InsecureNotAllowed, message)
+    }
 }
 
 /// What became of a profile whose time had come.
@@ -178,7 +217,6 @@ impl Catalog {
 
     /// Resolves a profile and records the outcome.
     pub fn settle(&mut self, key: &ProfileKey, context: &Context<'_>, now: Now) -> Settled {
-        let admin = self.settings.admin_namespaces.contains(&key.namespace);
         let objects = &self.objects;
         let Some(state) = self.profiles.get_mut(key) else {
             return Settled::Gone;
@@ -197,7 +235,7 @@ impl Catalog {
                 return Settled::Unchanged;
             }
         };
-        if let Some(refusal) = policy(&spec, admin) {
+        if let Some(refusal) = self.settings.forbids(&key.namespace, &spec) {
             state.conclude(Some(refusal));
             return Settled::Unchanged;
         }
@@ -317,7 +355,8 @@ impl Catalog {
             let admin = self.settings.admin_namespaces.contains(&key.namespace);
             let before = || {
                 let spec = state.spec()?;
-                (published(key) && policy(spec, admin).is_none()).then_some(spec)
+                let forbidden = self.settings.forbids(&key.namespace, spec).is_some();
+                (published(key) && !forbidden).then_some(spec)
             };
             let spec = state.in_force.as_ref().or_else(before)?;
             Some(Candidate {
@@ -329,12 +368,4 @@ impl Catalog {
         };
         self.profiles.iter().filter_map(candidate).collect()
     }
-}
-
-fn policy(spec: &OpAMPConnectionProfileSpec, admin: bool) -> Option<Refusal> {
-    (!admin && spec.priority > MAX_TENANT_PRIORITY).then(|| Refusal {
-        condition: ConditionType::Accepted,
-        reason: Reason::PolicyDenied,
-        message: format!("`priority` must be at most {MAX_TENANT_PRIORITY} outside the operator's admin namespaces"),
-    })
 }

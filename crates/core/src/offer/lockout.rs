@@ -8,19 +8,27 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use opamp_operator_api::values::ProfileKey;
+use opamp_operator_api::{
+    v1alpha1::{Compatibility, TLSVersion},
+    values::ProfileKey,
+};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
     crypto::aws_lc_rs,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::{
+    oid_registry::OID_PKCS1_RSAENCRYPTION,
+    prelude::{FromDer as _, X509Certificate},
+};
 
 use super::{
-    Context, Revision,
+    Context, Revision, TlsLimits,
+    connection::Roots,
     encode::Plan,
     material::{MaterialError, pair},
-    revision::{Credential, ServerTrust},
+    revision::{Credential, ServerTrust, TrustRoots},
 };
 use crate::{
     Now,
@@ -50,6 +58,14 @@ impl Serving {
             not_after: validity.not_after,
         })
     }
+
+    fn is_rsa(&self) -> bool {
+        let leaf = self.chain.first().and_then(|der| {
+            let (_, leaf) = X509Certificate::from_der(der).ok()?;
+            Some(leaf.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION)
+        });
+        leaf == Some(true)
+    }
 }
 
 /// Says why agents that take `plan` could not come back.
@@ -59,7 +75,7 @@ pub(super) fn check(
     context: &Context<'_>,
     now: Now,
 ) -> Result<(), String> {
-    if !plan.is_tls() {
+    if !plan.connection.tls {
         return Err(format!(
             "`endpoint` is {}:// but this operator serves TLS only: use wss:// or https://",
             plan.endpoint.scheme()
@@ -71,6 +87,15 @@ pub(super) fn check(
             plan.endpoint.path(),
             context.path
         ));
+    }
+    let connection = &plan.connection;
+    let blind = matches!(connection.roots, Roots::None);
+    if blind && connection.client.is_some() && plan.compatibility == Compatibility::Universal {
+        return Err(
+            "an OpAMP Supervisor that gets a client certificate verifies its server all the same: \
+             set `compatibility: Strict`, or take `insecureSkipVerify` back"
+                .into(),
+        );
     }
     let Some(serving) = context.serving else {
         return Err("this operator has no usable serving certificate yet: see its log".into());
@@ -124,17 +149,18 @@ pub fn hold_back<'a>(
 }
 
 fn verify_serving(trusted: &ServerTrust, serving: &Serving, now: Now) -> Result<(), String> {
+    speaks(&trusted.limits, serving)?;
     let mut roots = RootCertStore::empty();
-    match &trusted.bundle {
-        Some(bundle) => {
+    let trust = match &trusted.roots {
+        TrustRoots::Anything => return Ok(()),
+        TrustRoots::Bundle(bundle) => {
             roots.add_parsable_certificates(bundle.iter().cloned());
+            "`tls.caBundleRef`"
         }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-    }
-    let trust = if trusted.bundle.is_some() {
-        "`tls.caBundleRef`"
-    } else {
-        "the system's CAs"
+        TrustRoots::System => {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            "the system's CAs"
+        }
     };
     let unusable =
         |error: &dyn std::fmt::Display| format!("{trust} cannot verify anything: {error}");
@@ -161,6 +187,30 @@ fn verify_serving(trusted: &ServerTrust, serving: &Serving, now: Now) -> Result<
     })
 }
 
+/// With TLS 1.2 the suite names the kind of the server's key; with 1.3 any will
+/// do. This operator speaks every suite and both versions.
+fn speaks(limits: &TlsLimits, serving: &Serving) -> Result<(), String> {
+    if limits.suites.is_empty() {
+        return Ok(());
+    }
+    let key = if serving.is_rsa() { "RSA" } else { "ECDSA" };
+    let with_key = format!("TLS_ECDHE_{key}_");
+    let usable = |name: &str| {
+        if name.starts_with("TLS_ECDHE_") {
+            name.starts_with(&with_key) && limits.min != Some(TLSVersion::V1_3)
+        } else {
+            limits.max != Some(TLSVersion::V1_2)
+        }
+    };
+    if limits.suites.iter().any(|suite| usable(suite.as_str())) {
+        return Ok(());
+    }
+    Err(format!(
+        "`tls` leaves agents no cipher suite that this operator could use with its {key} key: add to `cipherSuites` \
+         one of TLS 1.3, or one that begins with {with_key}"
+    ))
+}
+
 /// What lets agents come back, and be rotated.
 const STRONGER: &str = "offer a client certificate, or a token of at least 128 bits (32 hexadecimal digits, or 22 \
      characters of base64)";
@@ -180,6 +230,7 @@ fn admitted(plan: &Plan, credential: &Credential, trust: &Trust, now: Now) -> Re
     }
     let presented = Presented {
         chain: plan
+            .connection
             .client
             .as_ref()
             .map(|client| client.chain.clone())

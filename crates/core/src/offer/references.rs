@@ -12,10 +12,11 @@ use opamp_operator_api::{
 pub fn references(namespace: &str, spec: &OpAMPConnectionProfileSpec) -> BTreeSet<ObjectRef> {
     let secret = |name: &str| ObjectRef::secret(namespace, name);
     let opamp = &spec.opamp;
-    let mut found: BTreeSet<_> = opamp
-        .headers
-        .iter()
-        .filter_map(|header| header.value_from.as_ref())
+    let headers = opamp.headers.iter().map(|header| &header.value_from);
+    let connect = opamp.proxy.iter().flat_map(|proxy| &proxy.connect_headers);
+    let mut found: BTreeSet<_> = headers
+        .chain(connect.map(|header| &header.value_from))
+        .flatten()
         .map(|source| secret(&source.secret_key_ref.name))
         .collect();
     found.extend(

@@ -18,7 +18,7 @@ use opamp_wire::{
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
-use super::hash;
+use super::{TlsLimits, hash};
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
 
 /// The hash that travels with an offer.
@@ -42,8 +42,21 @@ pub struct Credential {
 pub struct ServerTrust {
     /// Where they connect.
     pub endpoint: url::Url,
-    /// The CAs; none for those of the system.
-    pub bundle: Option<Vec<CertificateDer<'static>>>,
+    /// What they verify it by.
+    pub roots: TrustRoots,
+    /// Which forms of TLS they may use.
+    pub limits: TlsLimits,
+}
+
+/// The certificate authorities that agents trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustRoots {
+    /// These.
+    Bundle(Vec<CertificateDer<'static>>),
+    /// Those of the system that they run on.
+    System,
+    /// They verify nothing.
+    Anything,
 }
 
 /// Settings that passed every check, not yet numbered.

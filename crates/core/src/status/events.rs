@@ -56,7 +56,11 @@ pub fn events(
         });
     }
     // `Ready` sums the others up; only what does not make it false speaks for itself.
-    for kind in [ConditionType::Ready, ConditionType::CredentialsValid] {
+    for kind in [
+        ConditionType::Ready,
+        ConditionType::Accepted,
+        ConditionType::CredentialsValid,
+    ] {
         let Some(condition) = find(after, kind) else {
             continue;
         };
@@ -88,7 +92,7 @@ fn severity(kind: ConditionType, condition: &Condition) -> Option<Severity> {
             Some(Severity::Normal)
         }
         ConditionType::Ready => Some(Severity::Warning),
-        _ if is(&[Reason::ExpiringSoon]) => Some(Severity::Warning),
+        _ if is(&[Reason::ExpiringSoon, Reason::InsecureAllowed]) => Some(Severity::Warning),
         _ => None,
     }
 }

@@ -167,6 +167,15 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
         }
     }
     match kind {
+        ConditionType::Accepted if !insecure(state).is_empty() => (
+            ConditionStatus::True,
+            Reason::InsecureAllowed,
+            format!(
+                "policy allows it: by `{}` agents give their credentials to whoever answers; name a CA as soon as \
+                 there is one",
+                insecure(state).join("`, `")
+            ),
+        ),
         ConditionType::Accepted => (
             ConditionStatus::True,
             Reason::Accepted,
@@ -195,6 +204,11 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
             ),
         },
     }
+}
+
+/// By which fields agents verify nothing.
+fn insecure(state: &ProfileState) -> Vec<String> {
+    state.spec().map(|spec| spec.insecure()).unwrap_or_default()
 }
 
 /// The certificate that ends first, if that is soon.

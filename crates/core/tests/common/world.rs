@@ -17,7 +17,7 @@ use opamp_operator_api::{
     values::{OFFERABLE_LABEL, ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
-    catalog::{Catalog, Settings, Settled, Stored},
+    catalog::{Catalog, Policy, Settings, Settled, Stored},
     identity::{KeyRing, Ledger, Trust},
     offer::{Context, Draft, Object, Observed, Outcome, Resolution, Revision, Serving, resolve},
 };
@@ -244,6 +244,7 @@ impl World {
         let mut catalog = Catalog::new(Settings {
             debounce: Duration::ZERO,
             admin_namespaces: BTreeSet::new(),
+            policy: Policy::default(),
         });
         let stored = Stored {
             generation: 1,
@@ -333,7 +334,9 @@ fn spec() -> OpAMPConnectionProfileSpec {
                     key: "ca.crt".into(),
                 }),
                 system_cas: SystemCAs::Exclude,
+                ..ServerTrust::default()
             },
+            proxy: None,
         },
     }
 }

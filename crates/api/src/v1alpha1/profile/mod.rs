@@ -4,12 +4,14 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 mod headers;
+mod proxy;
 mod selector;
 mod settings;
 mod status;
 mod trust;
 
 pub use headers::{HeaderSetting, HeaderValueSource, SecretKeyRef};
+pub use proxy::{ConnectHeader, ProxySettings};
 pub use selector::{
     AgentSelector, AgentTokenIdentity, AttributeExpression, AttributeOperator, AttributeScope,
     AuthenticatedAs, CertificateIdentity, JwtIdentity, ServiceAccountIdentity,
@@ -20,8 +22,8 @@ pub use status::{
     RevisionStatus,
 };
 pub use trust::{
-    BundleKind, CABundleRef, CertificateSource, ClientCertificate, SecretRef, ServerTrust,
-    SystemCAs,
+    BundleKind, CABundleRef, CertificateSource, CipherSuite, ClientCertificate, SecretRef,
+    ServerTrust, SystemCAs, TLSVersion,
 };
 
 /// Which agents get these connection settings, and what the settings are.
@@ -107,4 +109,14 @@ pub struct OpAMPConnectionProfileSpec {
 
     /// How the agents connect to their OpAMP server.
     pub opamp: OpAMPSettings,
+}
+
+impl OpAMPConnectionProfileSpec {
+    /// The fields by which agents would not verify a server.
+    #[must_use]
+    pub fn insecure(&self) -> Vec<String> {
+        let opamp = self.opamp.tls.insecure_skip_verify;
+        let opamp = opamp.then(|| "opamp.tls.insecureSkipVerify".to_owned());
+        opamp.into_iter().collect()
+    }
 }
