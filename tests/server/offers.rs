@@ -177,5 +177,7 @@ fn spec() -> OpAMPConnectionProfileSpec {
             },
             proxy: None,
         },
+        own_telemetry: None,
+        other_connections: Vec::new(),
     }
 }

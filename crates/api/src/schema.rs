@@ -16,6 +16,18 @@ pub(crate) const OBJECT_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 pub(crate) const INSTANCE_UID: &str =
     r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
 
+/// Name of a connection that only agents understand.
+pub(crate) const CONNECTION_NAME: &str = r"^[A-Za-z0-9]([-._/A-Za-z0-9]*[A-Za-z0-9])?$";
+
+/// Settings of a connection; the length of keys is bounded by a rule.
+pub(crate) fn connection_settings(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 1024},
+    })
+}
+
 /// Attribute keys and values that must be equal; the length of keys is bounded by a rule.
 pub(crate) fn match_attributes(_: &mut SchemaGenerator) -> Schema {
     json_schema!({

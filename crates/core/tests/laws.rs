@@ -66,3 +66,7 @@ mod rollout;
 #[cfg(test)]
 #[path = "laws/status.rs"]
 mod status;
+
+#[cfg(test)]
+#[path = "laws/sections.rs"]
+mod sections;

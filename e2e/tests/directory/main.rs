@@ -17,3 +17,4 @@ mod restart;
 mod rotation;
 mod settings;
 mod steps;
+mod telemetry;

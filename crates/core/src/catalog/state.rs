@@ -77,7 +77,8 @@ pub enum Settled {
     Gone,
     /// The settings in force stay.
     Unchanged,
-    /// The settings in force are for others now.
+    /// The settings for OpAMP stay. They are for others now, or those beside
+    /// them changed.
     Retargeted,
     /// New settings: to be numbered, stored and adopted.
     Draft(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
@@ -257,8 +258,9 @@ impl Catalog {
                 let Some(same) = same.filter(|current| current.marker() == draft.marker) else {
                     return Settled::Draft(draft, spec);
                 };
-                // The same settings, perhaps for others.
-                let changed = *same.selector() != draft.selector;
+                // The same settings for OpAMP, perhaps for others, or with
+                // others beside them.
+                let changed = *same.selector() != draft.selector || !draft.is_same_beside(same);
                 if changed {
                     let number = same.number();
                     state.current = Some(Arc::new(Revision::new(*draft, number)));

@@ -63,5 +63,6 @@ impl PartialEq for Target {
             && self.bound == other.bound
             && self.paused == other.paused
             && self.current.selector() == other.current.selector()
+            && self.current.is_same_beside(&other.current)
     }
 }

@@ -8,6 +8,7 @@ use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{
     AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
+    beside::Told,
     latch::{self, Attempts, Bucket},
     polls::Polls,
 };
@@ -15,7 +16,7 @@ use crate::{
     Now,
     catalog::{Candidates, Choice, Chooser, choose},
     earliest,
-    identity::{Admission, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
+    identity::{Admission, Digest, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
     offer::WireHash,
 };
 
@@ -57,6 +58,10 @@ pub struct Agent {
     pub(super) attempts: Attempts,
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
+    /// The settings beside `opamp` that it was sent last, also by an earlier
+    /// process.
+    pub(super) told: Option<Digest>,
+    pub(super) last_told: Option<Told>,
     pub(super) remembered: bool,
     /// If it is from a record: the newest revision of each profile that this
     /// names. It is written behind the push and may lack the last offers.
@@ -88,6 +93,8 @@ impl Agent {
             attempts: Attempts::default(),
             bucket: Bucket::new(now.uptime),
             proved: None,
+            told: None,
+            last_told: None,
             remembered: false,
             restored: None,
             state: SettingsState::Pending,
@@ -126,6 +133,7 @@ impl Agent {
             offered: record.offered,
             last_offer: record.last_offer,
             proved: record.proved,
+            told: record.told,
             state: if left {
                 SettingsState::Switching
             } else {
@@ -428,6 +436,7 @@ impl Agent {
             proved: self.proved.clone(),
             last_offer: self.last_offer.clone(),
             offered: self.offered.clone(),
+            told: self.told,
             since: self.since,
             last_contact: self.last_contact,
         }

@@ -122,6 +122,7 @@ impl Agent {
                     step.transitions.extend(held.map(Transition::HeldBack));
                 }
                 self.held_back = held;
+                self.tell(id, wish.target, why, wish.hold, now, &mut step);
             }
         }
         step

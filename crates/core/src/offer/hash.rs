@@ -11,6 +11,8 @@ use crate::identity::{Digest, KeyRing, Marker};
 
 const MARKER_DOMAIN: &str = "opamp-operator/settings/v1";
 const WIRE_DOMAIN: &str = "opamp-operator/offer/v1";
+const BESIDE_DOMAIN: &str = "opamp-operator/beside/v1";
+const BESIDE_WIRE_DOMAIN: &str = "opamp-operator/offer-beside/v1";
 
 /// The marker of an `opamp` section that does not hold its marker header yet.
 pub(super) fn marker(keys: &KeyRing, settings: &OpAmpConnectionSettings) -> Marker {
@@ -23,6 +25,17 @@ pub(super) fn wire_hash(keys: &KeyRing, sections: &SectionsDigest, retry: u32) -
     let mut message = retry.to_be_bytes().to_vec();
     message.extend_from_slice(sections);
     keys.sign(WIRE_DOMAIN, &message)
+}
+
+/// The hash sent with sections beside `opamp`, of all there are; it differs
+/// from those of every offer of `opamp`.
+pub(super) fn beside_hash(keys: &KeyRing, all: &SectionsDigest, these: &SectionsDigest) -> Digest {
+    keys.sign(BESIDE_WIRE_DOMAIN, &[*all, *these].concat())
+}
+
+/// What names these sections beside `opamp`.
+pub(super) fn beside(keys: &KeyRing, these: &SectionsDigest) -> Digest {
+    keys.sign(BESIDE_DOMAIN, these)
 }
 
 /// SHA-256 of all sections as sent.

@@ -14,6 +14,7 @@ mod read;
 mod references;
 mod resolve;
 mod revision;
+mod sections;
 
 pub use connection::TlsLimits;
 pub use lockout::{HeldBack, Serving, ServingError, hold_back};
@@ -23,3 +24,4 @@ pub use outcome::{Context, Outcome, ReferenceState, Refusal, Resolution, Validit
 pub use references::references;
 pub use resolve::resolve;
 pub use revision::{Credential, Draft, Revision, ServerTrust, TrustRoots, WireHash};
+pub use sections::Beside;

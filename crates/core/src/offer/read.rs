@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{
-        BundleKind, CertificateSource, ClientCertificate, HeaderValueSource, ProxySettings,
-        SecretKeyRef, ServerTrust, SystemCAs,
+        BundleKind, CertificateSource, ClientCertificate, HeaderSetting, HeaderValueSource,
+        ProxySettings, SecretKeyRef, ServerTrust, SystemCAs,
     },
     values::{ObjectKind, ObjectRef, ProfileKey},
 };
@@ -44,6 +44,14 @@ pub(super) struct Section<'s> {
     pub(super) client_certificate: &'s ClientCertificate,
     pub(super) trust: &'s ServerTrust,
     pub(super) proxy: Option<&'s ProxySettings>,
+}
+
+pub(super) fn named(headers: &[HeaderSetting]) -> Vec<Named<'_>> {
+    let named = headers.iter().map(|header| {
+        let source = header.value_from.as_ref();
+        (&*header.name, header.value.as_deref(), source)
+    });
+    named.collect()
 }
 
 /// Reads objects, and remembers what it saw of them.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{Compatibility, HeaderSetting, OpAMPConnectionProfileSpec},
+    v1alpha1::{Compatibility, OpAMPConnectionProfileSpec},
     values::{ObjectRef, ProfileKey},
 };
 
@@ -17,13 +17,17 @@ use super::{
     encode::Plan,
     lockout,
     outcome::{Stop, refused},
-    read::{Named, Reader, Section},
+    read::{Reader, Section, named},
     references,
+    sections::Sections,
 };
 use crate::{Now, earliest};
 
-/// Largest `opamp` section, so that every agent's receive limit holds it.
+/// Largest `opamp` section, and largest message of all others, so that every
+/// agent's receive limit holds it.
 const MAX_SECTION_BYTES: usize = 256 * 1024;
+/// Most objects that a profile may name: each is watched.
+const MAX_OBJECTS: usize = 64;
 
 /// Resolves a profile; `observe` says what is known of an object.
 pub fn resolve<'a>(
@@ -59,6 +63,16 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
 ) -> Result<Draft, Stop> {
     // Pending first: a half-read profile changes no condition.
     let names = references(&reader.key.namespace, spec);
+    if names.len() > MAX_OBJECTS {
+        return Err(refused(
+            ConditionType::Accepted,
+            Reason::InvalidSpec,
+            format!(
+                "the profile names {} Secrets and ConfigMaps, more than {MAX_OBJECTS}: put several keys into one",
+                names.len()
+            ),
+        ));
+    }
     if names
         .iter()
         .any(|name| *(reader.observe)(name) == Observed::Pending)
@@ -75,19 +89,21 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
         reader.until,
         context.serving.map(|serving| serving.not_after),
     );
+    let sections = Sections::read(reader, spec)?;
     let draft = Draft::new(
         reader.key.clone(),
         Arc::new(spec.agent_selector.clone()),
         plan.settings(),
         credential,
         plan.trust(),
+        sections,
         context.keys,
     );
-    if draft.encoded_len() > MAX_SECTION_BYTES {
+    let largest = draft.encoded_len().max(draft.beside_len());
+    if largest > MAX_SECTION_BYTES {
         let message = format!(
-            "the settings are {} bytes, more than the {MAX_SECTION_BYTES} an agent is sure to take: \
-             shorten the CA bundle or the headers",
-            draft.encoded_len()
+            "the settings are {largest} bytes, more than the {MAX_SECTION_BYTES} an agent is sure to take: \
+             shorten the CA bundle or the headers"
         );
         return Err(refused(
             ConditionType::Accepted,
@@ -121,12 +137,4 @@ fn plan<'a, F: Fn(&ObjectRef) -> &'a Observed>(
         heartbeat_seconds: u64::from(opamp.heartbeat_interval_seconds).max(1),
         connection,
     })
-}
-
-fn named(headers: &[HeaderSetting]) -> Vec<Named<'_>> {
-    let named = headers.iter().map(|header| {
-        let source = header.value_from.as_ref();
-        (&*header.name, header.value.as_deref(), source)
-    });
-    named.collect()
 }

@@ -12,13 +12,16 @@ use opamp_operator_api::{
     values::{Attributes, Identity, MARKER_HEADER, ProfileKey},
 };
 use opamp_wire::{
-    InstanceUid, OfferBytes,
+    AgentCapabilities, InstanceUid, OfferBytes,
     proto::{ConnectionSettingsOffers, Header, OpAmpConnectionSettings},
 };
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
-use super::{TlsLimits, hash};
+use super::{
+    TlsLimits, hash,
+    sections::{Beside, Encoded, Sections},
+};
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
 
 /// The hash that travels with an offer.
@@ -74,6 +77,7 @@ pub struct Draft {
     /// How agents will verify us.
     pub trust: ServerTrust,
     settings: OpAmpConnectionSettings,
+    sections: Sections,
     keys: KeyRing,
 }
 
@@ -84,6 +88,7 @@ impl Draft {
         mut settings: OpAmpConnectionSettings,
         credential: Credential,
         trust: ServerTrust,
+        sections: Sections,
         keys: &KeyRing,
     ) -> Self {
         let marker = hash::marker(keys, &settings);
@@ -103,6 +108,7 @@ impl Draft {
             credential,
             trust,
             settings,
+            sections,
             keys: keys.clone(),
         }
     }
@@ -111,6 +117,19 @@ impl Draft {
     #[must_use]
     pub fn encoded_len(&self) -> usize {
         self.settings.encoded_len()
+    }
+
+    /// Size of everything else.
+    #[must_use]
+    pub fn beside_len(&self) -> usize {
+        let none = ConnectionSettingsOffers::default();
+        self.sections.add_to(none).encoded_len()
+    }
+
+    /// Whether everything beside the `opamp` section is as it was.
+    #[must_use]
+    pub fn is_same_beside(&self, revision: &Revision) -> bool {
+        self.sections == revision.draft.sections
     }
 
     /// The ledger's entry for this draft under `number`.
@@ -144,6 +163,7 @@ pub struct Revision {
     number: u64,
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
+    beside: Encoded,
 }
 
 impl Revision {
@@ -155,6 +175,7 @@ impl Revision {
             number,
             sections: OnceLock::new(),
             first: OnceLock::new(),
+            beside: Encoded::default(),
         }
     }
 
@@ -223,20 +244,42 @@ impl Revision {
     /// The hash of the offer.
     #[must_use]
     pub fn hash(&self, retry: u32) -> WireHash {
-        let sections = self
-            .sections
-            .get_or_init(|| hash::sections_digest(&self.offers().encode_to_vec()));
-        hash::wire_hash(&self.draft.keys, sections, retry)
+        hash::wire_hash(&self.draft.keys, &self.all(), retry)
+    }
+
+    /// What an agent that can do this is sent beside `opamp`; none for nothing.
+    #[must_use]
+    pub fn beside(&self, agent: AgentCapabilities) -> Option<Arc<Beside>> {
+        let draft = &self.draft;
+        if draft.sections.is_empty() {
+            return None;
+        }
+        let all = || self.all();
+        self.beside.of(&draft.sections, agent, &draft.keys, all)
+    }
+
+    /// Whether another revision has the same sections beside `opamp`.
+    #[must_use]
+    pub fn is_same_beside(&self, other: &Self) -> bool {
+        self.draft.is_same_beside(other)
+    }
+
+    /// The digest of all sections, also of those that an agent does not get.
+    fn all(&self) -> hash::SectionsDigest {
+        *self.sections.get_or_init(|| {
+            let all = self.draft.sections.add_to(self.opamp());
+            hash::sections_digest(&all.encode_to_vec())
+        })
     }
 
     fn encode(&self, retry: u32) -> OfferBytes {
         OfferBytes::encode(&ConnectionSettingsOffers {
             hash: self.hash(retry).as_bytes().to_vec().into(),
-            ..self.offers()
+            ..self.opamp()
         })
     }
 
-    fn offers(&self) -> ConnectionSettingsOffers {
+    fn opamp(&self) -> ConnectionSettingsOffers {
         ConnectionSettingsOffers {
             opamp: Some(self.draft.settings.clone()),
             ..Default::default()

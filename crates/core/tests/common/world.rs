@@ -338,5 +338,7 @@ fn spec() -> OpAMPConnectionProfileSpec {
             },
             proxy: None,
         },
+        own_telemetry: None,
+        other_connections: Vec::new(),
     }
 }

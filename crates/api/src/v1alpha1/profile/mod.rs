@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 mod headers;
 mod proxy;
+mod sections;
 mod selector;
 mod settings;
 mod status;
@@ -12,6 +13,7 @@ mod trust;
 
 pub use headers::{HeaderSetting, HeaderValueSource, SecretKeyRef};
 pub use proxy::{ConnectHeader, ProxySettings};
+pub use sections::{ConnectionPart, OtherConnection, OwnTelemetry, TelemetryConnection};
 pub use selector::{
     AgentSelector, AgentTokenIdentity, AttributeExpression, AttributeOperator, AttributeScope,
     AuthenticatedAs, CertificateIdentity, JwtIdentity, ServiceAccountIdentity,
@@ -109,14 +111,15 @@ pub struct OpAMPConnectionProfileSpec {
 
     /// How the agents connect to their OpAMP server.
     pub opamp: OpAMPSettings,
-}
 
-impl OpAMPConnectionProfileSpec {
-    /// The fields by which agents would not verify a server.
-    #[must_use]
-    pub fn insecure(&self) -> Vec<String> {
-        let opamp = self.opamp.tls.insecure_skip_verify;
-        let opamp = opamp.then(|| "opamp.tls.insecureSkipVerify".to_owned());
-        opamp.into_iter().collect()
-    }
+    /// Where the agents send their own telemetry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OwnTelemetry")]
+    pub own_telemetry: Option<OwnTelemetry>,
+
+    /// Other connections of the agents, by names that they know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub other_connections: Vec<OtherConnection>,
 }

@@ -34,7 +34,7 @@ pub struct OpAMPConnectionProfileStatus {
 
     /// The objects that the profile uses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
     pub references: Vec<ReferenceStatus>,
 }
