@@ -51,6 +51,7 @@ fn record(number: u8) -> AgentRecord {
         attributes: None,
         profile: Some(ProfileKey::new("a", "all")),
         overridden: Vec::new(),
+        told: None,
         connected: None,
         interval: DEFAULT_INTERVAL,
         capable: false,

@@ -14,10 +14,10 @@ use opamp_operator::{
 };
 use opamp_operator_api::{
     Identity, IdentityMethod, OFFERABLE_LABEL, ObjectRef, ProfileKey,
-    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, ServedBy},
 };
 use opamp_operator_core::{
-    catalog::{AuthenticatorSource, Settings, SourceKind, Stored, Target},
+    catalog::{AuthenticatorSource, Policy, Settings, SourceKind, Stored, Target},
     fleet::{Agent, AgentRecord},
     identity::{Bearer, KeyRing, LedgerEntry, Presented, Proof, Recognition},
     offer::{Object, Observed},
@@ -119,6 +119,7 @@ impl Bench {
             settings: Settings {
                 debounce: Duration::from_secs(2),
                 admin_namespaces: ["a".to_owned()].into(),
+                policy: Policy::default(),
             },
             advertised_url: "wss://localhost:4320/v1/opamp".parse().unwrap(),
             path: "/v1/opamp".into(),
@@ -433,6 +434,7 @@ async fn law8_h27_agents_are_remembered_for_30_days_and_as_long_as_their_certifi
     let entry = |number: u64, days: i64| LedgerEntry {
         profile: profile("p"),
         number,
+        served_by: ServedBy::Operator,
         marker: KeyRing::new(vec![[1; 32]])
             .unwrap()
             .sign("x", &number.to_be_bytes()),

@@ -240,6 +240,7 @@ impl Scene {
             token: self.bootstrap_token.clone(),
             token_from_file: false,
             accepts_settings: true,
+            own_telemetry: false,
             attributes: vec![("e2e.agent".to_owned(), name.to_owned())],
         }
     }

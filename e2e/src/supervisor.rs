@@ -56,6 +56,8 @@ pub struct Options {
     pub token_from_file: bool,
     /// Whether it takes connection settings.
     pub accepts_settings: bool,
+    /// Whether it reports metrics and logs of its own.
+    pub own_telemetry: bool,
     /// Non-identifying attributes of its description.
     pub attributes: Vec<(String, String)>,
 }
@@ -299,7 +301,8 @@ fn supervisor_config(folder: &Path, executable: &Path, options: &Options) -> Val
             "reports_heartbeat": true,
             "reports_effective_config": true,
             "reports_health": true,
-            "reports_own_metrics": false,
+            "reports_own_metrics": options.own_telemetry,
+            "reports_own_logs": options.own_telemetry,
         },
         "storage": {"directory": folder.join("storage")},
         "agent": {

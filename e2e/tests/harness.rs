@@ -68,6 +68,7 @@ async fn a_supervisor_moves(kind: KeyKind) -> Result<()> {
         token: "bootstrap".into(),
         token_from_file: false,
         accepts_settings: true,
+        own_telemetry: false,
         attributes: vec![("e2e.agent".into(), "one".into())],
     };
     let (home, ca) = (folder.path().join("one"), server_ca.pem());

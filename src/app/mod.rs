@@ -140,6 +140,7 @@ fn setup(
         settings: Settings {
             debounce: config.debounce(),
             admin_namespaces: config.admin_namespaces(),
+            policy: config.policy(),
         },
         advertised_url: config.advertised_url.clone(),
         path: config.path.clone(),

@@ -7,7 +7,7 @@ use opamp_operator_api::agent::{
 };
 use opamp_operator_core::{
     fleet::{About, AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
-    identity::Recognition,
+    identity::{Digest, Recognition},
 };
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
@@ -65,6 +65,7 @@ pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
                     time: Time(at),
                 }),
         }),
+        told: record.told.map(Digest::to_hex),
         offered: record
             .offered
             .iter()
@@ -132,6 +133,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         proved,
         last_offer: last_offer.map(|last| (last, since)),
         offered,
+        told: status.told.as_deref().and_then(Digest::from_hex),
         since,
         last_contact: status.last_contact_time.map_or(since, |time| time.0),
         about: said,
@@ -201,6 +203,7 @@ mod tests {
             }),
             last_offer: Some((third.clone(), at(100))),
             offered: vec![third.clone()],
+            told: Digest::from_hex(&"5a".repeat(32)),
             since: at(100),
             last_contact: at(200),
             about: About {

@@ -32,6 +32,7 @@ impl Config {
             admin_namespaces,
             watch_namespaces,
             home_namespaces: _,
+            policy,
             authenticators: _,
             anonymous: _,
             deny_list: _,
@@ -54,6 +55,7 @@ impl Config {
             ("admin", *admin != new.admin),
             ("adminNamespaces", *admin_namespaces != new.admin_namespaces),
             ("watchNamespaces", *watch_namespaces != new.watch_namespaces),
+            ("policy", *policy != new.policy),
             ("reviewSeconds", *review_seconds != new.review_seconds),
             (
                 "debounceMilliseconds",

@@ -7,6 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
 use jiff::SignedDuration;
 use opamp_operator_api::ObjectRef;
+use opamp_operator_core::catalog::Policy;
 use serde::Deserialize;
 
 pub use authentication::Authentication;
@@ -63,6 +64,8 @@ pub struct Config {
     watch_namespaces: Option<BTreeSet<String>>,
     #[serde(default)]
     home_namespaces: Option<BTreeSet<String>>,
+    #[serde(default)]
+    policy: AllowedByPolicy,
     authenticators: Vec<Authenticator>,
     #[serde(default)]
     anonymous: Option<Anonymous>,
@@ -89,6 +92,13 @@ pub struct Config {
 pub struct Admin {
     /// Address and port.
     pub listen: SocketAddr,
+}
+
+/// What profiles may ask for beyond what is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct AllowedByPolicy {
+    insecure_skip_verify: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -181,6 +191,14 @@ impl Config {
         self.admin_namespaces
             .clone()
             .unwrap_or_else(|| [self.namespace.clone()].into())
+    }
+
+    /// What profiles may ask for.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            insecure_skip_verify: self.policy.insecure_skip_verify,
+        }
     }
 
     /// Namespaces whose profiles are read.

@@ -399,6 +399,12 @@ fn log(agent: &Agent, transition: &Transition) {
         } => {
             tracing::info!(agent = %uid, namespace, %profile, revision = number, marker = marker.short(), retry, "settings offered");
         }
+        Transition::Told { profile, number } => {
+            tracing::info!(agent = %uid, namespace, %profile, revision = number, "settings beside OpAMP sent");
+        }
+        Transition::CannotUse(message) => {
+            tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings beside OpAMP");
+        }
         Transition::Proved(proved) => {
             tracing::info!(agent = %uid, namespace, profile = %proved.profile, revision = proved.number, evidence = ?proved.evidence, "agent runs revision");
         }
@@ -410,6 +416,9 @@ fn log(agent: &Agent, transition: &Transition) {
         }
         Transition::Lost => {
             tracing::warn!(agent = %uid, namespace, profile, "agent did not come back after an offer");
+        }
+        Transition::Departed => {
+            tracing::info!(agent = %uid, namespace, profile, "agent went to the server of another");
         }
         Transition::Failed(message) => {
             tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings");

@@ -8,7 +8,7 @@ use opamp_operator_api::{
     v1alpha1::{
         AgentSelector, BundleKind, CABundleRef, CertificateSource, ClientCertificate,
         Compatibility, HeaderSetting, HeaderValueSource, OpAMPConnectionProfileSpec, OpAMPSettings,
-        SecretKeyRef, ServerTrust, SystemCAs,
+        SecretKeyRef, ServedBy, ServerTrust, SystemCAs,
     },
 };
 use opamp_operator_core::{
@@ -149,6 +149,7 @@ fn spec() -> OpAMPConnectionProfileSpec {
         paused: false,
         opamp: OpAMPSettings {
             endpoint: None,
+            served_by: ServedBy::Operator,
             compatibility: Compatibility::Universal,
             heartbeat_interval_seconds: 30,
             headers: vec![HeaderSetting {
@@ -173,7 +174,11 @@ fn spec() -> OpAMPConnectionProfileSpec {
                     key: "ca.crt".into(),
                 }),
                 system_cas: SystemCAs::Exclude,
+                ..ServerTrust::default()
             },
+            proxy: None,
         },
+        own_telemetry: None,
+        other_connections: Vec::new(),
     }
 }

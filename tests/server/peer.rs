@@ -215,14 +215,16 @@ fn lawful(reply: &ServerToAgent) {
     }
     if let Some(offers) = &reply.connection_settings {
         assert!(!offers.hash.is_empty());
-        // S02, S03: these come with an issue of their own.
+        let Some(settings) = &offers.opamp else {
+            return;
+        };
+        // H28: what moves an agent travels alone.
         let opamp_only = ConnectionSettingsOffers {
             hash: offers.hash.clone(),
             opamp: offers.opamp.clone(),
             ..ConnectionSettingsOffers::default()
         };
         assert!(*offers == opamp_only);
-        let settings = offers.opamp.as_ref().expect("an opamp section");
         let url: url::Url = settings.destination_endpoint.parse().expect("S06");
         assert!(["ws", "wss", "http", "https"].contains(&url.scheme()));
         assert!(settings.heartbeat_interval_seconds >= 1, "S10");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use opamp_operator::server::Limits;
-use opamp_operator_api::ProfileKey;
+use opamp_operator_api::{ProfileKey, v1alpha1::ServedBy};
 use opamp_operator_core::identity::{
     Authenticator, Fingerprint, KeyRing, Ledger, LedgerEntry, Sources,
 };
@@ -136,6 +136,7 @@ async fn law8_what_we_offered_lets_in_beside_a_token_that_cannot_be_judged() {
     let entry = LedgerEntry {
         profile: ProfileKey::new("default", "agents"),
         number: 1,
+        served_by: ServedBy::Operator,
         marker: keys.sign("test", b"marker"),
         leaf: Some(Fingerprint::of(&identity.0).keyed_leaf(&keys)),
         authorization: None,

@@ -225,6 +225,12 @@ pub struct OpAMPAgentStatus {
     #[schemars(with = "SettingsStatus")]
     pub settings: Option<SettingsStatus>,
 
+    /// Keyed digest of the settings beside those for OpAMP that the agent was
+    /// sent last: it is sent them anew when they change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "String", length(max = 64))]
+    pub told: Option<String>,
+
     /// What was offered under this instance UID, newest last: whoever shows
     /// one of these credentials may speak for it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -318,6 +324,8 @@ pub enum SettingsState {
     Lost,
     /// The agent must prove who it is before it is offered anything.
     AwaitingProof,
+    /// The agent went to the server of another, where its profile sends it.
+    Departed,
 }
 
 /// By what an agent proved that it runs its settings.

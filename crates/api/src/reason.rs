@@ -121,6 +121,8 @@ words! {
         Valid,
         /// The spec is understood and allowed.
         Accepted,
+        /// Verification is switched off, and policy allows it.
+        InsecureAllowed,
         /// What is offered cannot be recorded, so nothing new is offered.
         LedgerUnavailable,
         /// The key behind markers is gone while revisions exist, so nothing is

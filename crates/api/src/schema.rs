@@ -3,6 +3,8 @@
 
 use schemars::{Schema, SchemaGenerator, json_schema};
 
+use crate::v1alpha1::profile::CipherSuite;
+
 /// A DNS subdomain, the form of every Kubernetes object name.
 pub(crate) const OBJECT_NAME: &str =
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
@@ -13,6 +15,18 @@ pub(crate) const OBJECT_KEY: &str = r"^[-._a-zA-Z0-9]+$";
 /// An instance UID in its lower-case textual form.
 pub(crate) const INSTANCE_UID: &str =
     r"^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$";
+
+/// Name of a connection that only agents understand.
+pub(crate) const CONNECTION_NAME: &str = r"^[A-Za-z0-9]([-._/A-Za-z0-9]*[A-Za-z0-9])?$";
+
+/// Settings of a connection; the length of keys is bounded by a rule.
+pub(crate) fn connection_settings(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 32,
+        "additionalProperties": {"type": "string", "maxLength": 1024},
+    })
+}
 
 /// Attribute keys and values that must be equal; the length of keys is bounded by a rule.
 pub(crate) fn match_attributes(_: &mut SchemaGenerator) -> Schema {
@@ -49,6 +63,20 @@ pub(crate) fn capabilities(_: &mut SchemaGenerator) -> Schema {
         "type": "array",
         "maxItems": 64,
         "items": {"type": "string", "maxLength": 64},
+        "x-kubernetes-list-type": "set",
+    })
+}
+
+/// Cipher suites, each at most once.
+pub(crate) fn cipher_suites(_: &mut SchemaGenerator) -> Schema {
+    let names: Vec<_> = CipherSuite::ALL
+        .iter()
+        .map(|suite| suite.as_str())
+        .collect();
+    json_schema!({
+        "type": "array",
+        "maxItems": 16,
+        "items": {"type": "string", "enum": names, "maxLength": 64},
         "x-kubernetes-list-type": "set",
     })
 }

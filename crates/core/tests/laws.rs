@@ -22,10 +22,16 @@ mod clones;
 #[cfg(test)]
 #[path = "laws/conditions.rs"]
 mod conditions;
+#[path = "laws/connection.rs"]
+mod connection;
 
 #[cfg(test)]
 #[path = "laws/evidence.rs"]
 mod evidence;
+
+#[cfg(test)]
+#[path = "laws/external.rs"]
+mod external;
 
 #[cfg(test)]
 #[path = "laws/identity.rs"]
@@ -72,5 +78,7 @@ mod rollout;
 mod status;
 
 #[cfg(test)]
+#[path = "laws/sections.rs"]
+mod sections;
 #[path = "laws/withdrawn.rs"]
 mod withdrawn;

@@ -23,6 +23,7 @@ mod probe;
 mod renewal;
 mod restart;
 mod revocation;
+mod schema;
 mod settings;
 mod statuses;
 mod steps;

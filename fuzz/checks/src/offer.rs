@@ -7,8 +7,8 @@ use http::{HeaderName, HeaderValue, Uri};
 use opamp_operator_api::{
     Attributes, MARKER_HEADER, ObjectRef, ProfileKey,
     v1alpha1::{
-        CertificateSource, Compatibility, HeaderSetting, OpAMPConnectionProfileSpec, SecretKeyRef,
-        SystemCAs,
+        CertificateSource, Compatibility, HeaderSetting, OpAMPConnectionProfileSpec, ProxySettings,
+        SecretKeyRef, SystemCAs, TLSVersion,
     },
 };
 use opamp_operator_core::{
@@ -73,8 +73,7 @@ pub(crate) fn check<'a>(
     assert!((1..=86_400).contains(&seconds), "law 3: {seconds} s");
     let wanted = spec.opamp.heartbeat_interval_seconds;
     assert_eq!(seconds, u64::from(wanted));
-    assert!(opamp.proxy.is_none(), "nobody asked for a proxy");
-    let value = |source: &SecretKeyRef| {
+    let value = &|source: &SecretKeyRef| {
         let secret = ObjectRef::secret(&key.namespace, &source.name);
         match observe(&secret) {
             Observed::Present(object) if object.offerable => object.get(&source.key),
@@ -82,6 +81,7 @@ pub(crate) fn check<'a>(
         }
     };
     headers(&opamp, &spec.opamp.headers, &revision, value);
+    proxy(&opamp, spec.opamp.proxy.as_ref(), value);
     trust(&opamp, spec);
     let chain = certificate(&opamp, spec);
     reaches_us(&opamp, spec);
@@ -156,19 +156,59 @@ fn headers<'a>(
     }
 }
 
-/// H4: verification is neither switched off nor widened.
+/// A proxy only where the profile has one, and no credential to it in the clear.
+fn proxy<'a>(
+    opamp: &OpAmpConnectionSettings,
+    wanted: Option<&ProxySettings>,
+    secret: impl Fn(&SecretKeyRef) -> Option<&'a [u8]>,
+) {
+    let Some((offered, wanted)) = opamp.proxy.as_ref().zip(wanted) else {
+        assert!(opamp.proxy.is_none() && wanted.is_none(), "law 3: proxy");
+        return;
+    };
+    assert_eq!(offered.url, wanted.url);
+    let headers = offered.connect_headers.iter().flat_map(|h| &h.headers);
+    let headers: Vec<_> = headers.collect();
+    assert_eq!(headers.len(), wanted.connect_headers.len());
+    for (header, wanted) in headers.into_iter().zip(&wanted.connect_headers) {
+        assert_eq!(header.key, wanted.name);
+        let sendable = HeaderValue::from_str(&header.value).is_ok_and(|v| v.to_str().is_ok());
+        assert!(sendable, "H8: value");
+        if let Some(source) = &wanted.value_from {
+            assert!(offered.url.starts_with("https://"), "law 2: in the clear");
+            let secret = secret(&source.secret_key_ref).expect("a Secret to be offered");
+            assert!(header.value.as_bytes().ends_with(secret));
+        }
+    }
+}
+
+/// H4: verification is neither switched off nor widened, unless it was asked for.
 fn trust(opamp: &OpAmpConnectionSettings, spec: &OpAMPConnectionProfileSpec) {
     let system = spec.opamp.tls.system_cas == SystemCAs::Include;
     let tls = opamp.tls.as_ref().expect("law 3: trust");
+    let wanted = &spec.opamp.tls;
+    let blind = wanted.insecure_skip_verify;
+    let version = |version: Option<TLSVersion>| version.map_or("", TLSVersion::as_str).to_owned();
+    let suites = wanted.cipher_suites.iter();
     let only = TlsConnectionSettings {
         ca_pem_contents: tls.ca_pem_contents.clone(),
         include_system_ca_certs_pool: system,
-        ..TlsConnectionSettings::default()
+        insecure_skip_verify: blind,
+        min_version: version(wanted.min_version),
+        max_version: version(wanted.max_version),
+        cipher_suites: suites.map(|suite| suite.as_str().to_owned()).collect(),
     };
     assert!(*tls == only, "law 3: verification is weakened");
-    assert_eq!(tls.ca_pem_contents.is_empty(), system, "law 3: trust");
+    assert!(!(system && blind), "law 3: trust");
+    assert_eq!(
+        tls.ca_pem_contents.is_empty(),
+        system || blind,
+        "law 3: trust"
+    );
     let certificate = opamp.certificate.as_ref();
-    if spec.opamp.compatibility == Compatibility::Universal {
+    if spec.opamp.compatibility == Compatibility::Universal && blind {
+        assert!(certificate.is_none(), "H4: a supervisor would verify us");
+    } else if spec.opamp.compatibility == Compatibility::Universal {
         let certificate = certificate.expect("H4: without it nothing is verified");
         let same = certificate.ca_cert[..] == *tls.ca_pem_contents.as_bytes();
         assert!(same, "H5: the supervisor trusts other CAs");
@@ -220,6 +260,9 @@ fn reaches_us(opamp: &OpAmpConnectionSettings, spec: &OpAMPConnectionProfileSpec
     let authority = endpoint.authority().expect("H9: a host").as_str();
     assert!(!authority.contains('@'), "law 7: {endpoint}");
 
+    if spec.opamp.tls.insecure_skip_verify {
+        return;
+    }
     let mut roots = RootCertStore::empty();
     let bundle = opamp.tls.as_ref().map(|tls| tls.ca_pem_contents.as_bytes());
     roots.add_parsable_certificates(only_certificates(bundle.unwrap_or_default()));

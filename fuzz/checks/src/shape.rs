@@ -1,6 +1,7 @@
 //! A profile made of parts: far more of these are accepted than of any text.
 
 use arbitrary::Arbitrary;
+use opamp_operator_api::v1alpha1::CipherSuite;
 use serde_json::{Value, json};
 
 use crate::world::TOKENS;
@@ -115,6 +116,8 @@ enum Trust {
     Bundle(bool, Word),
     Object(Word, Word),
     System,
+    Blind,
+    Limited(Option<bool>, Option<bool>, Vec<u8>),
     Both,
     Neither,
 }
@@ -135,6 +138,7 @@ pub(crate) struct Shape {
     headers: Vec<Header>,
     certificate: Certificate,
     trust: Trust,
+    proxy: Option<(bool, Word, Vec<Header>)>,
     selector: Selector,
     priority: Option<i32>,
     paused: Option<bool>,
@@ -157,6 +161,12 @@ impl Shape {
         put("heartbeatIntervalSeconds", self.heartbeat.map(Value::from));
         let headers: Vec<_> = self.headers.into_iter().map(Header::value).collect();
         put("headers", (!headers.is_empty()).then(|| headers.into()));
+        let proxy = self.proxy.map(|(tls, host, headers)| {
+            let scheme = if tls { "https" } else { "http" };
+            let headers: Vec<_> = headers.into_iter().map(Header::value).collect();
+            json!({"url": format!("{scheme}://{}", host.of(&HOSTS)), "connectHeaders": headers})
+        });
+        put("proxy", proxy);
         let mut spec = json!({"agentSelector": self.selector.value(), "opamp": opamp});
         if let Some(priority) = self.priority {
             spec["priority"] = priority.into();
@@ -236,6 +246,22 @@ impl Trust {
                 json!({"caBundleRef": {"kind": "Secret", "name": name, "key": key}})
             }
             Self::System => json!({"systemCAs": "Include"}),
+            Self::Blind => json!({"insecureSkipVerify": true}),
+            Self::Limited(min, max, suites) => {
+                let version = |late: bool| if late { "1.3" } else { "1.2" };
+                let mut trust = json!({"caBundleRef": bundle(false, Word::Known(6))});
+                for (name, late) in [("minVersion", min), ("maxVersion", max)] {
+                    if let Some(late) = late {
+                        trust[name] = version(late).into();
+                    }
+                }
+                let all = CipherSuite::ALL;
+                let suite = |number: u8| all[usize::from(number) % all.len()].as_str();
+                if !suites.is_empty() {
+                    trust["cipherSuites"] = suites.into_iter().map(suite).collect();
+                }
+                trust
+            }
             Self::Both => {
                 json!({"caBundleRef": bundle(false, Word::Known(6)), "systemCAs": "Include"})
             }

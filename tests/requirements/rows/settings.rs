@@ -15,21 +15,21 @@ pub(crate) const ROWS: &[Row] = &[
         "S02",
         "M",
         "offers own metrics, traces and logs each only to agents that report them",
-        "None is offered yet.",
+        "Those of a profile that an agent can use go together, and not with `opamp`.",
     ),
     row(
         Both,
         "S03",
         "M",
         "offers other connections only to agents that accept them",
-        "None is offered.",
+        "By the names that the profile gives them.",
     ),
     row(
         Both,
         "S04",
         "M",
         "sends a hash of all settings, of those that it leaves out too",
-        "An HMAC over every section of the revision and the number of the attempt.",
+        "An HMAC over every section of the revision and the number of the attempt; where `opamp` is not among the sections, also over which ones are.",
     ),
     row(
         Both,
@@ -50,7 +50,7 @@ pub(crate) const ROWS: &[Row] = &[
         "S07",
         "S",
         "offers own telemetry in its first message, then when it changed, to a full `https` URL",
-        "None is offered yet.",
+        "To an agent that is given settings for OpAMP, in the first answer after it came back with them. Plaintext only where the profile says `http://`.",
     ),
     row(
         Both,

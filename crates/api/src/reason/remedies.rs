@@ -51,7 +51,7 @@ impl Reason {
         match self {
             Self::InsecureNotAllowed => (
                 NOT_ACCEPTED,
-                "Give `endpoint` the scheme wss or https, or take the credentials out of the profile.",
+                "Give the endpoint the scheme wss or https, or take the credentials out of the profile; name a CA instead of `insecureSkipVerify`, or let the operator's configuration allow that (`policy.insecureSkipVerify`).",
             ),
             Self::PolicyDenied => (
                 NOT_ACCEPTED,
@@ -163,6 +163,10 @@ impl Reason {
             Self::Resolved => (&[(ResolvedRefs, True)], NOTHING),
             Self::Valid => (&[(CredentialsValid, True)], NOTHING),
             Self::Accepted => (&[(Accepted, True)], NOTHING),
+            Self::InsecureAllowed => (
+                &[(Accepted, True)],
+                "Name a CA in `caBundleRef` and take `insecureSkipVerify` back: until then the agents give their credentials to whoever answers.",
+            ),
             Self::LedgerUnavailable => (
                 NOT_ACCEPTED,
                 "Mend what the message says: a permission, the API server, or the state directory. It is tried again every few seconds.",

@@ -17,5 +17,5 @@ pub use profile::{ProfileState, Stored};
 pub use select::{
     Candidate, Candidates, Choice, Chooser, Fit, MAX_OVERRIDDEN, candidates, choose, overridden,
 };
-pub use state::{Catalog, Settings, Settled};
+pub use state::{Catalog, Policy, Settings, Settled};
 pub use target::{Bound, Target};

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{OpAMPConnectionProfileSpec, RevisionCause},
+    v1alpha1::{OpAMPConnectionProfileSpec, RevisionCause, ServedBy},
     values::{ObjectKind, ObjectRef, ProfileKey},
 };
 
@@ -29,6 +29,45 @@ pub struct Settings {
     pub debounce: Duration,
     /// Namespaces whose profiles may select agents of any namespace.
     pub admin_namespaces: BTreeSet<String>,
+    /// What profiles may ask for.
+    pub policy: Policy,
+}
+
+/// What profiles may ask for beyond what is safe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// That agents do not verify their server.
+    pub insecure_skip_verify: bool,
+}
+
+impl Settings {
+    /// Why a profile of this namespace may not ask for what it asks for.
+    fn forbids(&self, namespace: &str, spec: &OpAMPConnectionProfileSpec) -> Option<Refusal> {
+        let refusal = |reason, message| {
+            Some(Refusal {
+                condition: ConditionType::Accepted,
+                reason,
+                message,
+            })
+        };
+        let admin = self.admin_namespaces.contains(namespace);
+        if !admin && spec.priority > MAX_TENANT_PRIORITY {
+            let message = format!(
+                "`priority` must be at most {MAX_TENANT_PRIORITY} outside the operator's admin namespaces"
+            );
+            return refusal(Reason::PolicyDenied, message);
+        }
+        let insecure = spec.insecure();
+        if insecure.is_empty() || self.policy.insecure_skip_verify {
+            return None;
+        }
+        let message = format!(
+            "`{}` may not be true: agents would give their credentials to whoever answers; name a CA instead, or let \
+             the operator's configuration allow it (`policy: {{insecureSkipVerify: true}}`)",
+            insecure.join("`, `")
+        );
+        refusal(Reason::InsecureNotAllowed, message)
+    }
 }
 
 /// What became of a profile whose time had come.
@@ -38,7 +77,8 @@ pub enum Settled {
     Gone,
     /// The settings in force stay.
     Unchanged,
-    /// The settings in force are for others now.
+    /// The settings for OpAMP stay. They are for others now, or those beside
+    /// them changed.
     Retargeted,
     /// New settings: to be numbered, stored and adopted.
     Draft(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
@@ -169,7 +209,6 @@ impl Catalog {
 
     /// Resolves a profile and records the outcome.
     pub fn settle(&mut self, key: &ProfileKey, context: &Context<'_>, now: Now) -> Settled {
-        let admin = self.settings.admin_namespaces.contains(&key.namespace);
         let objects = &self.objects;
         let Some(state) = self.profiles.get_mut(key) else {
             return Settled::Gone;
@@ -188,7 +227,7 @@ impl Catalog {
                 return Settled::Unchanged;
             }
         };
-        if let Some(refusal) = policy(&spec, admin) {
+        if let Some(refusal) = self.settings.forbids(&key.namespace, &spec) {
             state.conclude(Some(refusal));
             return Settled::Unchanged;
         }
@@ -205,15 +244,20 @@ impl Catalog {
             Outcome::Resolved(draft) => {
                 state.references = resolution.references;
                 let same = state.current.as_ref();
-                let Some(same) = same.filter(|current| current.marker() == draft.marker) else {
+                let external = draft.served_by == ServedBy::External;
+                let is_same = |current: &&Arc<Revision>| {
+                    current.marker() == draft.marker && current.is_external() == external
+                };
+                let Some(same) = same.filter(is_same) else {
                     // What the status says stays until it is in force.
                     state.drafted();
                     return Settled::Draft(draft, spec);
                 };
                 let same = Arc::clone(same);
                 state.conclude(None);
-                // The same settings, perhaps for others.
-                let changed = *same.selector() != draft.selector;
+                // The same settings for OpAMP, perhaps for others, or with
+                // others beside them.
+                let changed = *same.selector() != draft.selector || !draft.is_same_beside(&same);
                 if changed {
                     let number = same.number();
                     state.current = Some(Arc::new(Revision::new(*draft, number)));
@@ -321,7 +365,8 @@ impl Catalog {
             let admin = self.settings.admin_namespaces.contains(&key.namespace);
             let before = || {
                 let spec = state.spec()?;
-                (published(key) && policy(spec, admin).is_none()).then_some(spec)
+                let forbidden = self.settings.forbids(&key.namespace, spec).is_some();
+                (published(key) && !forbidden).then_some(spec)
             };
             let spec = state.in_force.as_ref().or_else(before)?;
             Some(Candidate {
@@ -339,12 +384,4 @@ impl Catalog {
 fn observed<'a>(objects: &'a BTreeMap<ObjectRef, Observed>, object: &ObjectRef) -> &'a Observed {
     static PENDING: Observed = Observed::Pending;
     objects.get(object).unwrap_or(&PENDING)
-}
-
-fn policy(spec: &OpAMPConnectionProfileSpec, admin: bool) -> Option<Refusal> {
-    (!admin && spec.priority > MAX_TENANT_PRIORITY).then(|| Refusal {
-        condition: ConditionType::Accepted,
-        reason: Reason::PolicyDenied,
-        message: format!("`priority` must be at most {MAX_TENANT_PRIORITY} outside the operator's admin namespaces"),
-    })
 }

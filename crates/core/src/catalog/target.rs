@@ -60,9 +60,11 @@ impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {
         let numbers = |t: &Self| (t.current.number(), t.previous.as_ref().map(|p| p.number()));
         numbers(self) == numbers(other)
+            && self.current.is_external() == other.current.is_external()
             && self.current.marker() == other.current.marker()
             && self.bound == other.bound
             && self.paused == other.paused
             && self.current.selector() == other.current.selector()
+            && self.current.is_same_beside(&other.current)
     }
 }

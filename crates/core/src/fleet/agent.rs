@@ -8,6 +8,7 @@ use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{
     About, AgentRecord, Link, LinkId, Proved, SettingsState, Silence, Step, Transition, Transport,
+    beside::Told,
     latch::{self, Attempts, Bucket},
     polls::Polls,
 };
@@ -15,7 +16,7 @@ use crate::{
     Now,
     catalog::{Candidate, Candidates, Choice, Chooser, Explained, choose, explain},
     earliest,
-    identity::{Admission, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
+    identity::{Admission, Digest, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
     offer::WireHash,
 };
 
@@ -27,6 +28,8 @@ const OFFERED_KEPT: usize = 32;
 pub(super) struct Flight {
     pub(super) revision: Recognition,
     pub(super) marker: Marker,
+    /// It sends the agent to the server of another.
+    pub(super) external: bool,
     pub(super) hash: WireHash,
     pub(super) at: Duration,
     pub(super) link: LinkId,
@@ -59,6 +62,10 @@ pub struct Agent {
     pub(super) attempts: Attempts,
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
+    /// The settings beside `opamp` that it was sent last, also by an earlier
+    /// process.
+    pub(super) told: Option<Digest>,
+    pub(super) last_told: Option<Told>,
     pub(super) remembered: bool,
     /// If it is from a record: the newest revision of each profile that this
     /// names. It is written behind the push and may lack the last offers.
@@ -95,6 +102,8 @@ impl Agent {
             attempts: Attempts::default(),
             bucket: Bucket::new(now.uptime),
             proved: None,
+            told: None,
+            last_told: None,
             remembered: false,
             restored: None,
             state: SettingsState::Pending,
@@ -141,6 +150,7 @@ impl Agent {
             offered: record.offered,
             last_offer: record.last_offer,
             proved: record.proved,
+            told: record.told,
             state: if left {
                 SettingsState::Switching
             } else {
@@ -237,6 +247,14 @@ impl Agent {
             for older in &mut self.links {
                 older.followed = true;
             }
+        }
+        if self.state == SettingsState::Departed {
+            // It was away for good, and is no agent that ignores its settings.
+            if let Some(flight) = &mut self.flight {
+                flight.landed = true;
+                self.attempts.proved(flight.marker);
+            }
+            self.enter(SettingsState::Pending, now);
         }
         let transport = link.transport;
         self.last_contact = now.wall;
@@ -430,8 +448,14 @@ impl Agent {
         }
         if self.deadline.is_some_and(|deadline| deadline <= now.uptime) {
             self.deadline = None;
-            self.enter(SettingsState::Lost, now);
-            step.transitions.push(Transition::Lost);
+            let departed = self.flight.as_ref().is_some_and(|flight| flight.external);
+            let (state, transition) = if departed {
+                (SettingsState::Departed, Transition::Departed)
+            } else {
+                (SettingsState::Lost, Transition::Lost)
+            };
+            self.enter(state, now);
+            step.transitions.push(transition);
         }
         if self.expected.is_some_and(|until| until <= now.uptime) {
             self.expected = None;
@@ -518,6 +542,7 @@ impl Agent {
             proved: self.proved.clone(),
             last_offer: self.last_offer.clone(),
             offered: self.offered.clone(),
+            told: self.told,
             since: self.since,
             last_contact: self.last_contact,
             about: self.about.clone(),

@@ -119,7 +119,8 @@ impl Agent {
         if self.is_disputed(link) {
             return silent(Silence::Disputed);
         }
-        if let Some(until) = self.in_flight_until(now) {
+        let busy = self.in_flight_until(now).max(self.told_until(now));
+        if let Some(until) = busy {
             return later(Silence::InFlight, until);
         }
         let marker = revision.marker();
@@ -150,16 +151,22 @@ impl Agent {
     }
 
     /// Until when the last offer keeps others back.
-    fn in_flight_until(&self, now: Now) -> Option<Duration> {
+    pub(super) fn in_flight_until(&self, now: Now) -> Option<Duration> {
         let flight = self.flight.as_ref()?;
-        // What was proved or reported failed has landed.
-        let landed = flight.landed || !self.links.iter().any(|link| link.id == flight.link);
-        let until = if landed {
+        let until = if self.has_landed() {
             flight.at + latch::MIN_BETWEEN_OFFERS
         } else {
             flight.at + latch::SWITCH_DEADLINE
         };
         (now.uptime < until).then_some(until)
+    }
+
+    /// What was proved or reported failed has landed, and what went to a link
+    /// that ended.
+    pub(super) fn has_landed(&self) -> bool {
+        self.flight.as_ref().is_none_or(|flight| {
+            flight.landed || !self.links.iter().any(|link| link.id == flight.link)
+        })
     }
 
     /// How `link` proves that the agent runs `revision`.

@@ -74,8 +74,19 @@ impl Agent {
         if let Some(status) = &message.connection_settings_status
             && !status.last_connection_settings_hash.is_empty()
         {
-            let hash = status.last_connection_settings_hash.to_vec();
-            link.reported = Some((status.status(), hash));
+            let hash = &status.last_connection_settings_hash[..];
+            if link
+                .told_hash
+                .is_some_and(|told| told.as_bytes()[..] == *hash)
+            {
+                // No word on the settings for OpAMP.
+                let failed = status.status() == ConnectionSettingsStatuses::Failed;
+                let failed = failed && !std::mem::replace(&mut link.told_failed, failed);
+                let what = || Transition::CannotUse(clean(&status.error_message));
+                transitions.extend(failed.then(what));
+            } else {
+                link.reported = Some((status.status(), hash.to_vec()));
+            }
         }
         if let Some(description) = message.agent_description.as_ref().filter(|_| !outranked) {
             let mut known = Attributes {

@@ -32,6 +32,11 @@ const REFILL: Duration = Duration::from_secs(600);
 /// Revisions whose attempts are remembered, the last offered ones.
 const REVISIONS_KEPT: usize = 8;
 
+/// How long after attempt `made` the next waits.
+pub(super) fn backoff(made: usize) -> Duration {
+    BACKOFF[made.saturating_sub(1).min(BACKOFF.len() - 1)]
+}
+
 /// Attempts to bring one revision to an agent.
 #[derive(Clone, Debug)]
 struct Attempt {
@@ -80,9 +85,8 @@ impl Attempts {
             },
             |at| self.0.remove(at),
         );
-        let step = BACKOFF[(attempt.made as usize).min(BACKOFF.len() - 1)];
         attempt.made = attempt.made.saturating_add(1);
-        attempt.not_before = now + step;
+        attempt.not_before = now + backoff(attempt.made as usize);
         if self.0.len() == REVISIONS_KEPT {
             self.0.remove(0);
         }

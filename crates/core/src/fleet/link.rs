@@ -6,7 +6,7 @@ use opamp_operator_api::agent::Transport;
 use opamp_wire::{AgentCapabilities, proto::ConnectionSettingsStatuses};
 
 use crate::{
-    identity::{Presented, Rights, Verdict},
+    identity::{Digest, Presented, Rights, Verdict},
     offer::WireHash,
 };
 
@@ -72,6 +72,11 @@ pub struct Link {
     /// The last capabilities seen on this link; none before a non-zero value.
     pub(super) capabilities: Option<AgentCapabilities>,
     pub(super) offered: Vec<WireHash>,
+    /// What was sent here last beside `opamp`, and its hash.
+    pub(super) told: Option<Digest>,
+    pub(super) told_hash: Option<WireHash>,
+    /// It was reported as failed: said again it is no second failure.
+    pub(super) told_failed: bool,
     /// Status and hash as reported on this link.
     pub(super) reported: Option<(ConnectionSettingsStatuses, Vec<u8>)>,
 }
@@ -104,6 +109,9 @@ impl Link {
             full_state: FullState::NotYet,
             capabilities: None,
             offered: Vec::new(),
+            told: None,
+            told_hash: None,
+            told_failed: false,
             reported: None,
         }
     }

@@ -6,6 +6,7 @@
 //! change of trust are all [`Agent::refresh`]; everything ends in `decide`.
 
 mod agent;
+mod beside;
 mod clones;
 mod decide;
 mod hear;

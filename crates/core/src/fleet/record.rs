@@ -12,7 +12,7 @@ use opamp_operator_api::{
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{Silence, words::name};
-use crate::identity::{Marker, Recognition};
+use crate::identity::{Digest, Marker, Recognition};
 
 /// A revision that an agent is known to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct AgentRecord {
     pub last_offer: Option<(Recognition, Timestamp)>,
     /// Everything that was offered under this UID, newest last, bounded.
     pub offered: Vec<Recognition>,
+    /// The settings beside `opamp` that it was sent last.
+    pub told: Option<Digest>,
     /// When `state` last changed.
     pub since: Timestamp,
     /// When it was last heard.
@@ -131,6 +133,15 @@ pub enum Transition {
         /// 0, or how often this revision failed before.
         retry: u32,
     },
+    /// Settings beside those for OpAMP leave.
+    Told {
+        /// Whose revision.
+        profile: ProfileKey,
+        /// Its number.
+        number: u64,
+    },
+    /// It said that it could not use those; the text is its own, cut and cleaned.
+    CannotUse(String),
     /// It is known to run a revision.
     Proved(Proved),
     /// It came without the settings it had.
@@ -139,6 +150,8 @@ pub enum Transition {
     Switching,
     /// It did not come back in time.
     Lost,
+    /// It went to the server of another, as it was told.
+    Departed,
     /// It reported a failure; the text is its own, cut and cleaned.
     Failed(String),
     /// Law 5 keeps an offer back.

@@ -91,6 +91,7 @@ impl Agent {
                 self.flight = Some(Flight {
                     revision: this.clone(),
                     marker: revision.marker(),
+                    external: revision.is_external(),
                     hash,
                     at: now.uptime,
                     link: id,
@@ -122,6 +123,7 @@ impl Agent {
                     step.transitions.extend(held.map(Transition::HeldBack));
                 }
                 self.held_back = held;
+                self.tell(id, wish.target, why, wish.hold, now, &mut step);
             }
         }
         step

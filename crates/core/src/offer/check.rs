@@ -69,16 +69,20 @@ pub(super) fn header_value(name: &str, value: &str) -> Result<(), Stop> {
 }
 
 pub(super) fn credential(plan: &Plan) -> Credential {
-    let authorization = plan
+    let connection = &plan.connection;
+    let authorization = connection
         .headers
         .iter()
         .find(|(name, _)| name.eq_ignore_ascii_case("authorization"))
         .map(|(_, value)| value);
     Credential {
-        leaf: plan.client.as_ref().map(|client| client.fingerprint),
+        leaf: connection.client.as_ref().map(|client| client.fingerprint),
         authorization: authorization.map(|value| Fingerprint::of_authorization(value.as_bytes())),
         strong: authorization.is_some_and(|value| is_strong(value)),
-        not_after: plan.client.as_ref().map(|client| client.validity.not_after),
+        not_after: connection
+            .client
+            .as_ref()
+            .map(|client| client.validity.not_after),
     }
 }
 

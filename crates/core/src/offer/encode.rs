@@ -7,14 +7,11 @@
 //! the client certificate (section "TLSCertificate").
 
 use opamp_operator_api::v1alpha1::Compatibility;
-use opamp_wire::proto::{
-    Header, Headers, OpAmpConnectionSettings, TlsCertificate, TlsConnectionSettings,
-};
-use zeroize::Zeroizing;
+use opamp_wire::proto::{OpAmpConnectionSettings, TlsCertificate};
 
 use super::{
-    material::{Bundle, ClientMaterial},
-    revision::ServerTrust,
+    connection::{Connection, Roots},
+    revision::{ServerTrust, TrustRoots},
 };
 
 /// Everything an `opamp` section says. No `Debug`.
@@ -22,106 +19,90 @@ pub(super) struct Plan {
     pub endpoint: url::Url,
     pub compatibility: Compatibility,
     pub heartbeat_seconds: u64,
-    pub headers: Vec<(String, Zeroizing<String>)>,
-    pub client: Option<ClientMaterial>,
-    /// `ca.crt` of the client certificate's Secret: *Strict* form only.
-    pub client_ca: Option<Vec<u8>>,
-    pub bundle: Option<Bundle>,
-    pub system_roots: bool,
+    pub connection: Connection,
 }
 
 impl Plan {
-    pub(super) fn is_tls(&self) -> bool {
-        matches!(self.endpoint.scheme(), "wss" | "https")
-    }
-
     /// What agents will verify us by.
     pub(super) fn trust(&self) -> ServerTrust {
         ServerTrust {
             endpoint: self.endpoint.clone(),
-            bundle: self
-                .bundle
-                .as_ref()
-                .map(|bundle| bundle.certificates.clone()),
+            roots: match &self.connection.roots {
+                Roots::Bundle(bundle) => TrustRoots::Bundle(bundle.certificates.clone()),
+                Roots::System => TrustRoots::System,
+                Roots::None => TrustRoots::Anything,
+            },
+            limits: self.connection.limits.clone(),
         }
     }
 
     /// The section without its marker header.
     pub(super) fn settings(&self) -> OpAmpConnectionSettings {
-        let header = |(key, value): &(String, Zeroizing<String>)| Header {
-            key: key.clone(),
-            value: value.as_str().to_owned(),
-        };
         OpAmpConnectionSettings {
             destination_endpoint: self.endpoint.to_string(),
-            headers: Some(Headers {
-                headers: self.headers.iter().map(header).collect(),
-            }),
+            headers: Some(self.connection.headers()),
             certificate: self.certificate(),
             heartbeat_interval_seconds: self.heartbeat_seconds,
-            tls: self.tls(),
-            ..Default::default()
+            tls: self.connection.tls(),
+            proxy: self.connection.proxy(),
         }
     }
 
     fn certificate(&self) -> Option<TlsCertificate> {
-        if !self.is_tls() {
+        let connection = &self.connection;
+        if !connection.tls {
             return None;
         }
-        let (cert, private_key) = self
-            .client
-            .as_ref()
-            .map_or_else(Default::default, |client| {
-                (
-                    client.chain_pem.to_vec().into(),
-                    client.key_pem.to_vec().into(),
-                )
-            });
-        let ca_cert = match self.compatibility {
-            Compatibility::Universal => self.bundle.as_ref().map(|bundle| bundle.pem.clone()),
-            Compatibility::Strict => {
-                self.client.as_ref()?;
-                self.client_ca.clone()
+        match (self.compatibility, &connection.roots) {
+            // With one they would verify, by the system's roots (see `lockout`).
+            (Compatibility::Universal, Roots::None) => None,
+            (Compatibility::Universal, _) => {
+                let bundle = connection.bundle().map(|bundle| &*bundle.pem);
+                Some(connection.certificate(bundle))
             }
-        };
-        Some(TlsCertificate {
-            cert,
-            private_key,
-            ca_cert: ca_cert.unwrap_or_default().into(),
-        })
-    }
-
-    fn tls(&self) -> Option<TlsConnectionSettings> {
-        self.is_tls().then(|| TlsConnectionSettings {
-            ca_pem_contents: self.bundle.as_ref().map_or_else(String::new, |bundle| {
-                String::from_utf8_lossy(&bundle.pem).into_owned()
-            }),
-            include_system_ca_certs_pool: self.system_roots,
-            ..Default::default()
-        })
+            (Compatibility::Strict, _) => connection.strict_certificate(),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offer::connection::TlsLimits;
+
+    fn without_credentials(roots: Roots) -> Plan {
+        Plan {
+            endpoint: "wss://opamp.example.com/v1/opamp".parse().unwrap(),
+            compatibility: Compatibility::Universal,
+            heartbeat_seconds: 30,
+            connection: Connection {
+                tls: true,
+                headers: Vec::new(),
+                client: None,
+                client_ca: None,
+                roots,
+                limits: TlsLimits::default(),
+                proxy: None,
+            },
+        }
+    }
 
     /// A `ca_cert` would be all that agents verify this server by (law 3). The
     /// `certificate` stays, or they would not verify it at all.
     #[test]
     fn s11_law3_no_ca_is_named_where_the_systems_roots_verify() {
-        let plan = Plan {
-            endpoint: "wss://opamp.example.com/v1/opamp".parse().unwrap(),
-            compatibility: Compatibility::Universal,
-            heartbeat_seconds: 30,
-            headers: Vec::new(),
-            client: None,
-            client_ca: None,
-            bundle: None,
-            system_roots: true,
-        };
-        let settings = plan.settings();
+        let settings = without_credentials(Roots::System).settings();
         assert_eq!(settings.certificate, Some(TlsCertificate::default()));
-        assert!(settings.tls.unwrap().include_system_ca_certs_pool);
+        let tls = settings.tls.unwrap();
+        assert!(tls.include_system_ca_certs_pool && !tls.insecure_skip_verify);
+    }
+
+    /// The other way round: with a `certificate` a supervisor would verify.
+    #[test]
+    fn h4_where_nothing_is_verified_every_agent_is_told_so() {
+        let settings = without_credentials(Roots::None).settings();
+        assert_eq!(settings.certificate, None);
+        let tls = settings.tls.unwrap();
+        assert!(tls.insecure_skip_verify && !tls.include_system_ca_certs_pool);
     }
 }

@@ -11,6 +11,8 @@ use crate::identity::{Digest, KeyRing, Marker};
 
 const MARKER_DOMAIN: &str = "opamp-operator/settings/v1";
 const WIRE_DOMAIN: &str = "opamp-operator/offer/v1";
+const BESIDE_DOMAIN: &str = "opamp-operator/beside/v1";
+const BESIDE_WIRE_DOMAIN: &str = "opamp-operator/offer-beside/v1";
 
 /// The marker of an `opamp` section that does not hold its marker header yet.
 pub(super) fn marker(keys: &KeyRing, settings: &OpAmpConnectionSettings) -> Marker {
@@ -23,6 +25,17 @@ pub(super) fn wire_hash(keys: &KeyRing, sections: &SectionsDigest, retry: u32) -
     let mut message = retry.to_be_bytes().to_vec();
     message.extend_from_slice(sections);
     keys.sign(WIRE_DOMAIN, &message)
+}
+
+/// The hash sent with sections beside `opamp`, of all there are; it differs
+/// from those of every offer of `opamp`.
+pub(super) fn beside_hash(keys: &KeyRing, all: &SectionsDigest, these: &SectionsDigest) -> Digest {
+    keys.sign(BESIDE_WIRE_DOMAIN, &[*all, *these].concat())
+}
+
+/// What names these sections beside `opamp`.
+pub(super) fn beside(keys: &KeyRing, these: &SectionsDigest) -> Digest {
+    keys.sign(BESIDE_DOMAIN, these)
 }
 
 /// SHA-256 of all sections as sent.
@@ -62,6 +75,15 @@ fn canonical(settings: &OpAmpConnectionSettings) -> Vec<u8> {
             out.field("suite", suite.as_bytes());
         }
     }
+    // Later than the rest. What has none has the marker that it always had.
+    if let Some(proxy) = &settings.proxy {
+        out.field("proxy", proxy.url.as_bytes());
+        let headers = proxy.connect_headers.iter();
+        for header in headers.flat_map(|headers| &headers.headers) {
+            out.field("connect-header", header.key.as_bytes());
+            out.field("connect-value", header.value.as_bytes());
+        }
+    }
     out.0
 }
 
@@ -83,7 +105,9 @@ impl Canonical {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use opamp_wire::proto::{Header, Headers, TlsCertificate, TlsConnectionSettings};
+    use opamp_wire::proto::{
+        Header, Headers, ProxyConnectionSettings, TlsCertificate, TlsConnectionSettings,
+    };
 
     fn settings() -> OpAmpConnectionSettings {
         OpAmpConnectionSettings {
@@ -122,6 +146,29 @@ mod tests {
         assert_eq!(wire_hash(&keys(), &sections, 1).to_hex(), GOLDEN_WIRE[1]);
     }
 
+    /// What was added to version 1: each has its own place behind the rest.
+    #[test]
+    fn law8_golden_vector_of_everything_that_was_added() {
+        let mut all = settings();
+        let tls = all.tls.as_mut().unwrap();
+        tls.min_version = "1.2".into();
+        tls.max_version = "1.3".into();
+        tls.cipher_suites = vec!["TLS_AES_128_GCM_SHA256".into()];
+        let header = |key: &str, value: &str| Header {
+            key: key.into(),
+            value: value.into(),
+        };
+        let connect_headers = Headers {
+            headers: vec![header("Proxy-Authorization", "Basic abc")],
+        };
+        all.proxy = Some(ProxyConnectionSettings {
+            url: "https://proxy.example.com:3128".into(),
+            connect_headers: Some(connect_headers),
+        });
+        assert_eq!(marker(&keys(), &all).to_hex(), GOLDEN_ALL);
+    }
+
+    const GOLDEN_ALL: &str = "f625fe75889165d19e7658a8475c4a78107c7586273e3dd2c8a7130328c9c42e";
     const GOLDEN_MARKER: &str = "2e4ec139a7461bf281e45f91c07f8298793fb7fd959122ad1484171a022307c8";
     const GOLDEN_WIRE: [&str; 2] = [
         "638155a28cf6fe53dec1a2bff317ad08b48231394b8bd1c9c7bc8d19caf59b4f",
@@ -131,18 +178,31 @@ mod tests {
     #[test]
     fn every_field_moves_the_marker() {
         let base = marker(&keys(), &settings());
-        let changes: [fn(&mut OpAmpConnectionSettings); 6] = [
+        let changes: [fn(&mut OpAmpConnectionSettings); 13] = [
             |s| s.destination_endpoint.push('x'),
             |s| s.headers.as_mut().unwrap().headers[0].value.push('x'),
             |s| s.headers.as_mut().unwrap().headers.clear(),
             |s| s.certificate.as_mut().unwrap().private_key = b"other".as_slice().into(),
             |s| s.heartbeat_interval_seconds = 31,
             |s| s.tls.as_mut().unwrap().include_system_ca_certs_pool = true,
+            |s| s.tls.as_mut().unwrap().insecure_skip_verify = true,
+            |s| s.tls.as_mut().unwrap().min_version = "1.2".into(),
+            |s| s.tls.as_mut().unwrap().max_version = "1.3".into(),
+            |s| s.tls.as_mut().unwrap().cipher_suites = vec!["TLS_AES_128_GCM_SHA256".into()],
+            |s| s.proxy = Some(ProxyConnectionSettings::default()),
+            |s| s.proxy.get_or_insert_default().url = "https://proxy.example.com".into(),
+            |s| {
+                let headers = &mut s.proxy.get_or_insert_default().connect_headers;
+                headers.get_or_insert_default().headers = vec![Header::default()];
+            },
         ];
+        let mut seen = vec![base];
         for (number, change) in changes.iter().enumerate() {
             let mut other = settings();
             change(&mut other);
-            assert_ne!(base, marker(&keys(), &other), "change {number}");
+            let other = marker(&keys(), &other);
+            assert!(!seen.contains(&other), "change {number}");
+            seen.push(other);
         }
     }
 }

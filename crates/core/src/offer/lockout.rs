@@ -8,19 +8,27 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
-use opamp_operator_api::values::ProfileKey;
+use opamp_operator_api::{
+    v1alpha1::{Compatibility, ServedBy, TLSVersion},
+    values::ProfileKey,
+};
 use rustls::{
     RootCertStore,
     client::{WebPkiServerVerifier, danger::ServerCertVerifier as _},
     crypto::aws_lc_rs,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use x509_parser::{
+    oid_registry::OID_PKCS1_RSAENCRYPTION,
+    prelude::{FromDer as _, X509Certificate},
+};
 
 use super::{
-    Context, Revision,
+    Context, Revision, TlsLimits,
+    connection::Roots,
     encode::Plan,
     material::{MaterialError, pair},
-    revision::{Credential, ServerTrust},
+    revision::{Credential, ServerTrust, TrustRoots},
 };
 use crate::{
     Now,
@@ -50,16 +58,45 @@ impl Serving {
             not_after: validity.not_after,
         })
     }
+
+    fn is_rsa(&self) -> bool {
+        let leaf = self.chain.first().and_then(|der| {
+            let (_, leaf) = X509Certificate::from_der(der).ok()?;
+            Some(leaf.public_key().algorithm.algorithm == OID_PKCS1_RSAENCRYPTION)
+        });
+        leaf == Some(true)
+    }
 }
 
 /// Says why agents that take `plan` could not come back.
 pub(super) fn check(
     plan: &Plan,
+    served_by: ServedBy,
     credential: &Credential,
     context: &Context<'_>,
     now: Now,
 ) -> Result<(), String> {
-    if !plan.is_tls() {
+    let connection = &plan.connection;
+    let blind = connection.tls && matches!(connection.roots, Roots::None);
+    if blind && connection.client.is_some() && plan.compatibility == Compatibility::Universal {
+        return Err(
+            "an OpAMP Supervisor that gets a client certificate verifies its server all the same: \
+             set `compatibility: Strict`, or take `insecureSkipVerify` back"
+                .into(),
+        );
+    }
+    if served_by == ServedBy::External {
+        if plan.endpoint == *context.advertised_url {
+            return Err(
+                "`endpoint` is this operator's own, so agents would come back: set `servedBy: Operator`, \
+                 or the endpoint of the other server"
+                    .into(),
+            );
+        }
+        // Nobody here can say what that server takes.
+        return Ok(());
+    }
+    if !plan.connection.tls {
         return Err(format!(
             "`endpoint` is {}:// but this operator serves TLS only: use wss:// or https://",
             plan.endpoint.scheme()
@@ -108,8 +145,9 @@ pub fn hold_back<'a>(
     let refuses = |revision: &Revision| {
         let trust = revision.server_trust();
         // Whoever cannot verify the old one either is not helped by waiting.
-        let worse =
-            verify_serving(trust, new, now).is_err() && verify_serving(trust, old, now).is_ok();
+        let worse = !revision.is_external()
+            && verify_serving(trust, new, now).is_err()
+            && verify_serving(trust, old, now).is_ok();
         let message = format!(
             "the operator's new serving certificate is held back until {until}: agents of revision {} could not \
              verify it for host `{}`; put its CA into the profile's CA bundle beside the old one and wait until the \
@@ -124,17 +162,18 @@ pub fn hold_back<'a>(
 }
 
 fn verify_serving(trusted: &ServerTrust, serving: &Serving, now: Now) -> Result<(), String> {
+    speaks(&trusted.limits, serving)?;
     let mut roots = RootCertStore::empty();
-    match &trusted.bundle {
-        Some(bundle) => {
+    let trust = match &trusted.roots {
+        TrustRoots::Anything => return Ok(()),
+        TrustRoots::Bundle(bundle) => {
             roots.add_parsable_certificates(bundle.iter().cloned());
+            "`tls.caBundleRef`"
         }
-        None => roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned()),
-    }
-    let trust = if trusted.bundle.is_some() {
-        "`tls.caBundleRef`"
-    } else {
-        "the system's CAs"
+        TrustRoots::System => {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+            "the system's CAs"
+        }
     };
     let unusable =
         |error: &dyn std::fmt::Display| format!("{trust} cannot verify anything: {error}");
@@ -161,6 +200,30 @@ fn verify_serving(trusted: &ServerTrust, serving: &Serving, now: Now) -> Result<
     })
 }
 
+/// With TLS 1.2 the suite names the kind of the server's key; with 1.3 any will
+/// do. This operator speaks every suite and both versions.
+fn speaks(limits: &TlsLimits, serving: &Serving) -> Result<(), String> {
+    if limits.suites.is_empty() {
+        return Ok(());
+    }
+    let key = if serving.is_rsa() { "RSA" } else { "ECDSA" };
+    let with_key = format!("TLS_ECDHE_{key}_");
+    let usable = |name: &str| {
+        if name.starts_with("TLS_ECDHE_") {
+            name.starts_with(&with_key) && limits.min != Some(TLSVersion::V1_3)
+        } else {
+            limits.max != Some(TLSVersion::V1_2)
+        }
+    };
+    if limits.suites.iter().any(|suite| usable(suite.as_str())) {
+        return Ok(());
+    }
+    Err(format!(
+        "`tls` leaves agents no cipher suite that this operator could use with its {key} key: add to `cipherSuites` \
+         one of TLS 1.3, or one that begins with {with_key}"
+    ))
+}
+
 /// What lets agents come back, and be rotated.
 const STRONGER: &str = "offer a client certificate, or a token of at least 128 bits (32 hexadecimal digits, or 22 \
      characters of base64)";
@@ -180,6 +243,7 @@ fn admitted(plan: &Plan, credential: &Credential, trust: &Trust, now: Now) -> Re
     }
     let presented = Presented {
         chain: plan
+            .connection
             .client
             .as_ref()
             .map(|client| client.chain.clone())

@@ -2,6 +2,7 @@
 //! [`Revision`] – or to the one reason why there is none.
 
 mod check;
+mod connection;
 mod encode;
 mod hash;
 mod lockout;
@@ -9,14 +10,18 @@ mod material;
 mod object;
 mod outcome;
 mod pem;
+mod read;
 mod references;
 mod resolve;
 mod revision;
+mod sections;
 
+pub use connection::TlsLimits;
 pub use lockout::{HeldBack, Serving, ServingError, hold_back};
 pub use material::{Bundle, ClientMaterial, MaterialError};
 pub use object::{Object, Observed};
 pub use outcome::{Context, Outcome, ReferenceState, Refusal, Resolution, Validity};
 pub use references::references;
 pub use resolve::{preview, resolve};
-pub use revision::{Credential, Draft, Revision, WireHash};
+pub use revision::{Credential, Draft, Revision, ServerTrust, TrustRoots, WireHash};
+pub use sections::Beside;

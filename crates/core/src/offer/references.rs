@@ -11,27 +11,18 @@ use opamp_operator_api::{
 #[must_use]
 pub fn references(namespace: &str, spec: &OpAMPConnectionProfileSpec) -> BTreeSet<ObjectRef> {
     let secret = |name: &str| ObjectRef::secret(namespace, name);
-    let opamp = &spec.opamp;
-    let mut found: BTreeSet<_> = opamp
-        .headers
-        .iter()
-        .filter_map(|header| header.value_from.as_ref())
-        .map(|source| secret(&source.secret_key_ref.name))
-        .collect();
-    found.extend(
-        opamp
-            .client_certificate
-            .secret_ref
-            .as_ref()
-            .map(|r| secret(&r.name)),
-    );
-    found.extend(
-        opamp
-            .tls
-            .ca_bundle_ref
-            .as_ref()
-            .map(|r| bundle_object(namespace, r)),
-    );
+    let mut found = BTreeSet::new();
+    for part in spec.parts() {
+        let headers = part.headers.iter().map(|header| &header.value_from);
+        let proxy = part.proxy.iter().flat_map(|proxy| &proxy.connect_headers);
+        let sources = headers.chain(proxy.map(|header| &header.value_from));
+        let sources = sources.flatten();
+        found.extend(sources.map(|source| secret(&source.secret_key_ref.name)));
+        let certificate = part.client_certificate.secret_ref.as_ref();
+        found.extend(certificate.map(|r| secret(&r.name)));
+        let bundle = part.tls.ca_bundle_ref.as_ref();
+        found.extend(bundle.map(|r| bundle_object(namespace, r)));
+    }
     found
 }
 

@@ -8,17 +8,22 @@ use std::{
 
 use jiff::Timestamp;
 use opamp_operator_api::{
-    v1alpha1::AgentSelector,
+    v1alpha1::{AgentSelector, ServedBy},
     values::{Attributes, Identity, MARKER_HEADER, ProfileKey},
 };
 use opamp_wire::{
-    InstanceUid, OfferBytes,
+    AgentCapabilities, InstanceUid, OfferBytes,
     proto::{ConnectionSettingsOffers, Header, OpAmpConnectionSettings},
 };
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
-use super::hash;
+use super::{
+    TlsLimits,
+    encode::Plan,
+    hash,
+    sections::{Beside, Encoded, Sections},
+};
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
 
 /// The hash that travels with an offer.
@@ -42,8 +47,21 @@ pub struct Credential {
 pub struct ServerTrust {
     /// Where they connect.
     pub endpoint: url::Url,
-    /// The CAs; none for those of the system.
-    pub bundle: Option<Vec<CertificateDer<'static>>>,
+    /// What they verify it by.
+    pub roots: TrustRoots,
+    /// Which forms of TLS they may use.
+    pub limits: TlsLimits,
+}
+
+/// The certificate authorities that agents trust.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrustRoots {
+    /// These.
+    Bundle(Vec<CertificateDer<'static>>),
+    /// Those of the system that they run on.
+    System,
+    /// They verify nothing.
+    Anything,
 }
 
 /// Settings that passed every check, not yet numbered.
@@ -60,7 +78,10 @@ pub struct Draft {
     pub credential: Credential,
     /// How agents will verify us.
     pub trust: ServerTrust,
+    /// Whose server it sends agents to.
+    pub served_by: ServedBy,
     settings: OpAmpConnectionSettings,
+    sections: Sections,
     keys: KeyRing,
 }
 
@@ -68,11 +89,13 @@ impl Draft {
     pub(super) fn new(
         profile: ProfileKey,
         selector: Arc<AgentSelector>,
-        mut settings: OpAmpConnectionSettings,
+        plan: &Plan,
         credential: Credential,
-        trust: ServerTrust,
+        served_by: ServedBy,
+        sections: Sections,
         keys: &KeyRing,
     ) -> Self {
+        let mut settings = plan.settings();
         let marker = hash::marker(keys, &settings);
         let header = Header {
             key: MARKER_HEADER.into(),
@@ -88,8 +111,10 @@ impl Draft {
             selector,
             marker,
             credential,
-            trust,
+            trust: plan.trust(),
+            served_by,
             settings,
+            sections,
             keys: keys.clone(),
         }
     }
@@ -100,20 +125,38 @@ impl Draft {
         self.settings.encoded_len()
     }
 
+    /// Size of everything else.
+    #[must_use]
+    pub fn beside_len(&self) -> usize {
+        let none = ConnectionSettingsOffers::default();
+        self.sections.add_to(none).encoded_len()
+    }
+
+    /// Whether everything beside the `opamp` section is as it was.
+    #[must_use]
+    pub fn is_same_beside(&self, revision: &Revision) -> bool {
+        self.sections == revision.draft.sections
+    }
+
     /// The ledger's entry for this draft under `number`.
     #[must_use]
     pub fn ledger_entry(&self, number: u64, published: Timestamp) -> LedgerEntry {
-        let strong = self
-            .credential
+        // What is for the server of another proves nothing here: that one may
+        // show it to us as well.
+        let ours = self.served_by == ServedBy::Operator;
+        let credential = &self.credential;
+        let strong = credential
             .authorization
-            .filter(|_| self.credential.strong);
+            .filter(|_| ours && credential.strong);
+        let leaf = credential.leaf.filter(|_| ours);
         LedgerEntry {
             profile: self.profile.clone(),
             number,
             marker: self.marker,
-            leaf: self.credential.leaf.map(|leaf| leaf.keyed_leaf(&self.keys)),
+            leaf: leaf.map(|leaf| leaf.keyed_leaf(&self.keys)),
             authorization: strong.map(|value| value.keyed_authorization(&self.keys)),
             not_after: self.credential.not_after,
+            served_by: self.served_by,
             published,
         }
     }
@@ -131,6 +174,7 @@ pub struct Revision {
     number: u64,
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
+    beside: Encoded,
 }
 
 impl Revision {
@@ -142,6 +186,7 @@ impl Revision {
             number,
             sections: OnceLock::new(),
             first: OnceLock::new(),
+            beside: Encoded::default(),
         }
     }
 
@@ -191,6 +236,12 @@ impl Revision {
         }
     }
 
+    /// Does it send agents to the server of another?
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.draft.served_by == ServedBy::External
+    }
+
     /// How agents that run it verify us.
     #[must_use]
     pub fn server_trust(&self) -> &ServerTrust {
@@ -210,20 +261,42 @@ impl Revision {
     /// The hash of the offer.
     #[must_use]
     pub fn hash(&self, retry: u32) -> WireHash {
-        let sections = self
-            .sections
-            .get_or_init(|| hash::sections_digest(&self.offers().encode_to_vec()));
-        hash::wire_hash(&self.draft.keys, sections, retry)
+        hash::wire_hash(&self.draft.keys, &self.all(), retry)
+    }
+
+    /// What an agent that can do this is sent beside `opamp`; none for nothing.
+    #[must_use]
+    pub fn beside(&self, agent: AgentCapabilities) -> Option<Arc<Beside>> {
+        let draft = &self.draft;
+        if draft.sections.is_empty() {
+            return None;
+        }
+        let all = || self.all();
+        self.beside.of(&draft.sections, agent, &draft.keys, all)
+    }
+
+    /// Whether another revision has the same sections beside `opamp`.
+    #[must_use]
+    pub fn is_same_beside(&self, other: &Self) -> bool {
+        self.draft.is_same_beside(other)
+    }
+
+    /// The digest of all sections, also of those that an agent does not get.
+    fn all(&self) -> hash::SectionsDigest {
+        *self.sections.get_or_init(|| {
+            let all = self.draft.sections.add_to(self.opamp());
+            hash::sections_digest(&all.encode_to_vec())
+        })
     }
 
     fn encode(&self, retry: u32) -> OfferBytes {
         OfferBytes::encode(&ConnectionSettingsOffers {
             hash: self.hash(retry).as_bytes().to_vec().into(),
-            ..self.offers()
+            ..self.opamp()
         })
     }
 
-    fn offers(&self) -> ConnectionSettingsOffers {
+    fn opamp(&self) -> ConnectionSettingsOffers {
         ConnectionSettingsOffers {
             opamp: Some(self.draft.settings.clone()),
             ..Default::default()

@@ -11,13 +11,13 @@ use opamp_operator_api::{
     v1alpha1::{
         AgentSelector, BundleKind, CABundleRef, CertificateSource, ClientCertificate,
         Compatibility, HeaderSetting, HeaderValueSource, OpAMPConnectionProfileSpec,
-        OpAMPConnectionProfileStatus, OpAMPSettings, SecretKeyRef, SecretRef, ServerTrust,
-        SystemCAs,
+        OpAMPConnectionProfileStatus, OpAMPSettings, SecretKeyRef, SecretRef, ServedBy,
+        ServerTrust, SystemCAs,
     },
     values::{OFFERABLE_LABEL, ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
-    catalog::{Catalog, Settings, Settled, Stored},
+    catalog::{Catalog, Policy, Settings, Settled, Stored},
     identity::{KeyRing, Ledger, Trust},
     offer::{Context, Draft, Object, Observed, Outcome, Resolution, Revision, Serving, resolve},
 };
@@ -147,6 +147,8 @@ fn object(type_: &str, data: &[(&str, &str)]) -> Object {
 /// A profile `a/p` with everything it names: a client certificate in Secret
 /// `client`, a token in Secret `token`, a bundle in ConfigMap `bundle`.
 pub(crate) struct World {
+    /// What the operator's configuration allows.
+    pub(crate) policy: Policy,
     pub(crate) profile: ProfileKey,
     pub(crate) spec: OpAMPConnectionProfileSpec,
     pub(crate) objects: BTreeMap<ObjectRef, Observed>,
@@ -165,6 +167,7 @@ impl World {
         let client_ca = Ca::new("clients");
         let client = client_ca.issue(&Issue::client());
         let mut world = Self {
+            policy: Policy::default(),
             profile: ProfileKey::new("a", "p"),
             spec: spec(),
             objects: BTreeMap::new(),
@@ -254,6 +257,7 @@ impl World {
         let mut catalog = Catalog::new(Settings {
             debounce: Duration::ZERO,
             admin_namespaces: BTreeSet::new(),
+            policy: self.policy,
         });
         let stored = Stored {
             generation: 1,
@@ -313,6 +317,7 @@ fn spec() -> OpAMPConnectionProfileSpec {
         paused: false,
         opamp: OpAMPSettings {
             endpoint: None,
+            served_by: ServedBy::Operator,
             compatibility: Compatibility::Universal,
             heartbeat_interval_seconds: 30,
             headers: vec![HeaderSetting {
@@ -339,7 +344,11 @@ fn spec() -> OpAMPConnectionProfileSpec {
                     key: "ca.crt".into(),
                 }),
                 system_cas: SystemCAs::Exclude,
+                ..ServerTrust::default()
             },
+            proxy: None,
         },
+        own_telemetry: None,
+        other_connections: Vec::new(),
     }
 }

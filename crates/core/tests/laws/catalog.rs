@@ -9,9 +9,11 @@ use opamp_operator_api::{
     values::{Attributes, ObjectRef, ProfileKey},
 };
 use opamp_operator_core::{
-    catalog::{Bound, Catalog, Settings, Settled, Stored, Target},
+    catalog::{Bound, Catalog, Policy, Settings, Settled, Stored, Target},
     identity::Ledger,
     offer::{Context, Draft, Observed, Refusal, Revision},
+    rollout::Rollout,
+    status::{Overlap, Severity, events, severity, summarize},
 };
 
 use crate::common::{World, at, opaque, uid};
@@ -25,9 +27,14 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
+        Self::with(Policy::default())
+    }
+
+    fn with(policy: Policy) -> Self {
         let settings = Settings {
             debounce: Duration::from_secs(DEBOUNCE),
             admin_namespaces: ["admin".to_owned()].into(),
+            policy,
         };
         Self {
             world: World::new(),
@@ -307,4 +314,44 @@ fn law9_a_generation_is_observed_when_its_settings_are_in_force() {
     bench.write(Err(broken()), 20);
     bench.settle(22, false);
     assert_eq!(observed(&bench), Some(21));
+}
+
+#[test]
+fn law3_verification_is_switched_off_only_where_policy_allows_it() {
+    for allowed in [false, true] {
+        let mut bench = Bench::with(Policy {
+            insecure_skip_verify: allowed,
+        });
+        bench.world.without_certificate();
+        bench.world.spec.opamp.tls.ca_bundle_ref = None;
+        bench.world.spec.opamp.tls.insecure_skip_verify = true;
+        bench.write(Ok(&bench.world.spec.clone()), 0);
+        bench.settle(2, false);
+        assert_eq!(bench.number(), u64::from(allowed));
+        assert_eq!(bench.selects("a", true), allowed);
+        let state = bench.catalog.get(&bench.world.profile).unwrap();
+        let status = summarize(state, &[], &Overlap::default(), &Rollout::default(), at(3));
+        let accepted = status.conditions.iter().find(|c| c.type_ == "Accepted");
+        let accepted = accepted.unwrap();
+        let (holds, reason) = if allowed {
+            ("True", Reason::InsecureAllowed)
+        } else {
+            ("False", Reason::InsecureNotAllowed)
+        };
+        assert_eq!(
+            (&*accepted.status, &*accepted.reason),
+            (holds, reason.as_str())
+        );
+        let message = &accepted.message;
+        assert!(
+            message.contains("`opamp.tls.insecureSkipVerify`"),
+            "{message}"
+        );
+        let told = events(&OpAMPConnectionProfileStatus::default(), &status);
+        let warned = told.iter().any(|event| {
+            severity(event.reason) == Some(Severity::Warning) && event.reason == reason
+        });
+        assert!(warned, "{told:?}");
+        assert_eq!(events(&status, &status), []);
+    }
 }

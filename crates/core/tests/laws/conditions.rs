@@ -278,6 +278,15 @@ fn situations() -> Vec<(Reason, OpAMPConnectionProfileStatus)> {
         (Reason::Valid, agents(Vec::new())),
         (Reason::Accepted, agents(Vec::new())),
         (
+            Reason::InsecureAllowed,
+            change(|world| {
+                world.policy.insecure_skip_verify = true;
+                world.without_certificate();
+                world.spec.opamp.tls.ca_bundle_ref = None;
+                world.spec.opamp.tls.insecure_skip_verify = true;
+            }),
+        ),
+        (
             Reason::LedgerUnavailable,
             outside(Reason::LedgerUnavailable),
         ),

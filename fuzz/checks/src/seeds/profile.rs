@@ -35,7 +35,15 @@ spec:
       - {name: Authorization, valueFrom: {secretKeyRef: {name: token, key: token}, prefix: \"Bearer \"}}
       - {name: X-Tenant, value: blue}
     clientCertificate: {source: Secret, secretRef: {name: client}}
-    tls: {caBundleRef: {kind: Secret, name: bundle, key: both.crt}, systemCAs: Exclude}
+    tls:
+      caBundleRef: {kind: Secret, name: bundle, key: both.crt}
+      systemCAs: Exclude
+      minVersion: \"1.2\"
+      cipherSuites: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]
+    proxy:
+      url: https://proxy.example.com:3128
+      connectHeaders:
+        - {name: Proxy-Authorization, valueFrom: {secretKeyRef: {name: token, key: token}, prefix: \"Basic \"}}
 ";
 
 #[expect(clippy::too_many_lines, reason = "one list of all that are made")]
@@ -103,6 +111,20 @@ pub(super) fn seeds() -> Vec<Seed> {
         (
             "system-cas.yaml",
             minimal("{caBundleRef: {name: bundle}}", "{systemCAs: Include}"),
+        ),
+        (
+            "insecure.yaml",
+            key("token").replace(
+                "{caBundleRef: {name: bundle}}",
+                "{insecureSkipVerify: true}",
+            ),
+        ),
+        (
+            "insecure-with-certificate.yaml",
+            minimal(
+                "{caBundleRef: {name: bundle}}",
+                "{insecureSkipVerify: true}",
+            ),
         ),
         (
             "bundle-of-another-ca.yaml",

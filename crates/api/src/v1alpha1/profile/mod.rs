@@ -4,24 +4,28 @@ use kube::{CustomResource, KubeSchema};
 use serde::{Deserialize, Serialize};
 
 mod headers;
+mod proxy;
+mod sections;
 mod selector;
 mod settings;
 mod status;
 mod trust;
 
 pub use headers::{HeaderSetting, HeaderValueSource, SecretKeyRef};
+pub use proxy::{ConnectHeader, ProxySettings};
+pub use sections::{ConnectionPart, OtherConnection, OwnTelemetry, TelemetryConnection};
 pub use selector::{
     AgentSelector, AgentTokenIdentity, AttributeExpression, AttributeOperator, AttributeScope,
     AuthenticatedAs, CertificateIdentity, JwtIdentity, ServiceAccountIdentity,
 };
-pub use settings::{Compatibility, OpAMPSettings};
+pub use settings::{Compatibility, OpAMPSettings, ServedBy};
 pub use status::{
     AgentCounts, AgentFailure, EvidenceCounts, FailureReason, OpAMPConnectionProfileStatus,
     ReferenceStatus, RevisionCause, RevisionStatus,
 };
 pub use trust::{
-    BundleKind, CABundleRef, CertificateSource, ClientCertificate, SecretRef, ServerTrust,
-    SystemCAs,
+    BundleKind, CABundleRef, CertificateSource, CipherSuite, ClientCertificate, SecretRef,
+    ServerTrust, SystemCAs, TLSVersion,
 };
 
 /// Which agents get these connection settings, and what the settings are.
@@ -107,4 +111,15 @@ pub struct OpAMPConnectionProfileSpec {
 
     /// How the agents connect to their OpAMP server.
     pub opamp: OpAMPSettings,
+
+    /// Where the agents send their own telemetry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OwnTelemetry")]
+    pub own_telemetry: Option<OwnTelemetry>,
+
+    /// Other connections of the agents, by names that they know.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    pub other_connections: Vec<OtherConnection>,
 }

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientCertificate, HeaderSetting, ServerTrust};
+use super::{ClientCertificate, HeaderSetting, ProxySettings, ServerTrust};
 
 /// How agents connect to their OpAMP server. An offer is always complete:
 /// what is not listed here, agents will no longer have.
@@ -27,7 +27,19 @@ use super::{ClientCertificate, HeaderSetting, ServerTrust};
         .message("may not be Include when `endpoint` is plaintext: there is no certificate to verify")
         .reason(Reason::FieldValueForbidden)
         .field_path(".tls.systemCAs"),
-    validation = Rule::new("(has(self.endpoint) && self.endpoint.matches('^(ws|http)://')) || has(self.tls.caBundleRef) || self.tls.systemCAs == 'Include'")
+    validation = Rule::new("!has(self.endpoint) || !self.endpoint.matches('^(ws|http)://') || !(self.tls.insecureSkipVerify || has(self.tls.minVersion) || has(self.tls.maxVersion) || (has(self.tls.cipherSuites) && self.tls.cipherSuites.size() > 0))")
+        .message("may not say anything of TLS when `endpoint` is plaintext: there is none")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".tls"),
+    validation = Rule::new("self.servedBy == 'Operator' || has(self.endpoint)")
+        .message("must be set when `servedBy` is External: where else should agents go?")
+        .reason(Reason::FieldValueRequired)
+        .field_path(".endpoint"),
+    validation = Rule::new("self.compatibility == 'Strict' || self.clientCertificate.source == 'None' || !self.tls.insecureSkipVerify")
+        .message("may not be true beside a client certificate unless `compatibility` is Strict: an OpAMP Supervisor that gets a certificate verifies its server")
+        .reason(Reason::FieldValueForbidden)
+        .field_path(".tls.insecureSkipVerify"),
+    validation = Rule::new("(has(self.endpoint) && self.endpoint.matches('^(ws|http)://')) || has(self.tls.caBundleRef) || self.tls.systemCAs == 'Include' || self.tls.insecureSkipVerify")
         .message("must be set unless `systemCAs` is Include: agents need a CA to verify their server")
         .reason(Reason::FieldValueRequired)
         .field_path(".tls.caBundleRef")
@@ -50,6 +62,12 @@ pub struct OpAMPSettings {
             .message("must name a host, may name a port from 1 to 65535, and must percent-encode what a URL does not allow")
     )]
     pub endpoint: Option<String>,
+
+    /// Whose server that is. External sends agents away for good: no lock-out
+    /// check is made, they are counted as departed, and what they were offered
+    /// is no credential here.
+    #[serde(default)]
+    pub served_by: ServedBy,
 
     /// Form of the certificate message. Universal is one that every known
     /// agent survives; Strict is the letter of the specification.
@@ -77,6 +95,11 @@ pub struct OpAMPSettings {
     /// What agents verify their server's certificate against.
     #[serde(default)]
     pub tls: ServerTrust,
+
+    /// A proxy through which agents connect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ProxySettings")]
+    pub proxy: Option<ProxySettings>,
 }
 
 /// Scheme, host, port, then path and query in the characters of RFC 3986.
@@ -91,6 +114,16 @@ const ENDPOINT_FORM: &str = concat!(
 
 fn default_heartbeat() -> u32 {
     30
+}
+
+/// Whose server the agents are sent to.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServedBy {
+    /// This operator.
+    #[default]
+    Operator,
+    /// Somebody else.
+    External,
 }
 
 /// Form of the certificate message on the wire.

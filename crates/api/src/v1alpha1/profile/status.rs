@@ -41,7 +41,7 @@ pub struct OpAMPConnectionProfileStatus {
 
     /// The objects that the profile uses.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 64))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["kind".into(), "name".into()]))]
     pub references: Vec<ReferenceStatus>,
 }
@@ -94,6 +94,9 @@ pub struct AgentCounts {
     pub failed: i32,
     /// Agents that went away after an offer and did not come back in time.
     pub lost: i32,
+    /// Agents that went to the server of another, as the profile says. Whether
+    /// they arrived is not seen from here.
+    pub departed: i32,
     /// Agents that do not accept connection settings.
     pub incapable: i32,
     /// Agents that this profile selects and that use another one, which takes

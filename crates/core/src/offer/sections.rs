@@ -1,0 +1,205 @@
+//! What an offer holds beside the `opamp` section: own telemetry, and other
+//! connections. Each goes to agents that can use it, all that an agent can use
+//! go together: a supervisor drops what is not there (agents.md H28).
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use opamp_operator_api::{
+    reason::{ConditionType, Reason},
+    v1alpha1::{ConnectionPart, OpAMPConnectionProfileSpec, SystemCAs, TelemetryConnection},
+    values::ObjectRef,
+};
+use opamp_wire::{
+    AgentCapabilities, OfferBytes,
+    proto::{ConnectionSettingsOffers, OtherConnectionSettings, TelemetryConnectionSettings},
+};
+use prost::Message as _;
+
+use super::{
+    Observed, WireHash,
+    connection::Connection,
+    hash,
+    outcome::{Stop, refused},
+    read::{Reader, Section, named},
+};
+use crate::identity::{Digest, KeyRing};
+
+/// What a collector's YAML would not bring through as it is.
+const NOT_FOR_YAML: [char; 3] = ['"', '\\', '$'];
+
+/// The sections beside `opamp`. No `Debug`.
+#[derive(Clone, Default, PartialEq)]
+pub(super) struct Sections {
+    metrics: Option<TelemetryConnectionSettings>,
+    traces: Option<TelemetryConnectionSettings>,
+    logs: Option<TelemetryConnectionSettings>,
+    others: BTreeMap<String, OtherConnectionSettings>,
+}
+
+/// What one agent is sent beside `opamp`.
+#[derive(Clone)]
+pub struct Beside {
+    /// Of these very sections: what changed has another.
+    pub digest: Digest,
+    /// The hash that travels with them; no offer of `opamp` has the same, since
+    /// a client may skip a hash that it has seen (agents.md H17).
+    pub hash: WireHash,
+    /// To be sent.
+    pub bytes: OfferBytes,
+}
+
+impl Sections {
+    pub(super) fn read<'a, F: Fn(&ObjectRef) -> &'a Observed>(
+        reader: &mut Reader<'_, F>,
+        spec: &OpAMPConnectionProfileSpec,
+    ) -> Result<Self, Stop> {
+        let mut sections = Self::default();
+        if let Some(own) = &spec.own_telemetry {
+            let mut read = |name: &str, signal: &Option<TelemetryConnection>| {
+                let signal = signal.as_ref();
+                signal
+                    .map(|signal| telemetry(reader, signal, name))
+                    .transpose()
+            };
+            sections.metrics = read("metrics", &own.metrics)?;
+            sections.traces = read("traces", &own.traces)?;
+            sections.logs = read("logs", &own.logs)?;
+        }
+        for other in &spec.other_connections {
+            let part = other.part();
+            let trust = part.tls;
+            let trusts = trust.ca_bundle_ref.is_some()
+                || trust.system_cas == SystemCAs::Include
+                || trust.insecure_skip_verify;
+            let connection = connection(reader, &part, trusts)?;
+            let settings = OtherConnectionSettings {
+                destination_endpoint: other.endpoint.clone(),
+                headers: Some(connection.headers()),
+                certificate: connection.strict_certificate(),
+                other_settings: other.settings.clone(),
+                tls: connection.tls(),
+                proxy: connection.proxy(),
+            };
+            sections.others.insert(other.name.clone(), settings);
+        }
+        Ok(sections)
+    }
+
+    /// The same message with these sections.
+    pub(super) fn add_to(&self, offers: ConnectionSettingsOffers) -> ConnectionSettingsOffers {
+        ConnectionSettingsOffers {
+            own_metrics: self.metrics.clone(),
+            own_traces: self.traces.clone(),
+            own_logs: self.logs.clone(),
+            other_connections: self.others.clone(),
+            ..offers
+        }
+    }
+
+    /// Those that an agent can use; none if it can use none.
+    fn of(&self, agent: AgentCapabilities) -> Option<ConnectionSettingsOffers> {
+        let others = agent.accepts_other_connection_settings();
+        let message = ConnectionSettingsOffers {
+            own_metrics: self.metrics.clone().filter(|_| agent.reports_own_metrics()),
+            own_traces: self.traces.clone().filter(|_| agent.reports_own_traces()),
+            own_logs: self.logs.clone().filter(|_| agent.reports_own_logs()),
+            other_connections: if others {
+                self.others.clone()
+            } else {
+                BTreeMap::new()
+            },
+            ..ConnectionSettingsOffers::default()
+        };
+        (message != ConnectionSettingsOffers::default()).then_some(message)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Each form is encoded once, and shared by all agents that can use the same.
+#[derive(Default)]
+pub(super) struct Encoded(Mutex<BTreeMap<u64, Option<Arc<Beside>>>>);
+
+/// The capabilities that tell the forms apart.
+const TELLING: u64 = AgentCapabilities::REPORTS_OWN_METRICS
+    | AgentCapabilities::REPORTS_OWN_TRACES
+    | AgentCapabilities::REPORTS_OWN_LOGS
+    | AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
+
+impl Encoded {
+    /// For an agent. `all` is the digest of all sections, `opamp` included.
+    pub(super) fn of(
+        &self,
+        sections: &Sections,
+        agent: AgentCapabilities,
+        keys: &KeyRing,
+        all: impl FnOnce() -> hash::SectionsDigest,
+    ) -> Option<Arc<Beside>> {
+        let mut forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let form = forms.entry(agent.0 & TELLING).or_insert_with(|| {
+            let message = sections.of(agent)?;
+            let these = hash::sections_digest(&message.encode_to_vec());
+            let hash = hash::beside_hash(keys, &all(), &these);
+            let bytes = OfferBytes::encode(&ConnectionSettingsOffers {
+                hash: hash.as_bytes().to_vec().into(),
+                ..message
+            });
+            let digest = hash::beside(keys, &these);
+            Some(Arc::new(Beside {
+                digest,
+                hash,
+                bytes,
+            }))
+        });
+        form.clone()
+    }
+}
+
+fn telemetry<'a, F: Fn(&ObjectRef) -> &'a Observed>(
+    reader: &mut Reader<'_, F>,
+    signal: &TelemetryConnection,
+    name: &str,
+) -> Result<TelemetryConnectionSettings, Stop> {
+    let part = signal.part(format!("ownTelemetry.{name}"));
+    let connection = connection(reader, &part, signal.endpoint.starts_with("https://"))?;
+    let unfit = |(_, value): &&(String, zeroize::Zeroizing<String>)| value.contains(NOT_FOR_YAML);
+    if let Some((header, _)) = connection.headers.iter().find(unfit) {
+        return Err(refused(
+            ConditionType::ResolvedRefs,
+            Reason::InvalidHeaderValue,
+            format!(
+                "the value of header `{header}` of `{}` has a quotation mark, a dollar sign or a backslash, which OpAMP \
+                 Supervisors do not bring through: store another value",
+                part.path
+            ),
+        ));
+    }
+    Ok(TelemetryConnectionSettings {
+        destination_endpoint: signal.endpoint.clone(),
+        headers: Some(connection.headers()),
+        certificate: connection.strict_certificate(),
+        tls: connection.tls(),
+        proxy: connection.proxy(),
+    })
+}
+
+fn connection<'a, F: Fn(&ObjectRef) -> &'a Observed>(
+    reader: &mut Reader<'_, F>,
+    part: &ConnectionPart<'_>,
+    tls: bool,
+) -> Result<Connection, Stop> {
+    reader.connection(&Section {
+        path: &format!("{}.", part.path),
+        tls,
+        client_ca: true,
+        headers: named(part.headers),
+        client_certificate: part.client_certificate,
+        trust: part.tls,
+        proxy: part.proxy,
+    })
+}

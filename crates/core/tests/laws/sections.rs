@@ -1,0 +1,418 @@
+//! Own telemetry and other connections: who is sent them, when, and what is in
+//! them (rows S02 to S04, S07; hazards H1, H17, H28).
+
+use std::sync::Arc;
+
+use opamp_operator_api::{
+    reason::{ConditionType, Reason},
+    v1alpha1::{
+        CertificateSource, ClientCertificate, HeaderSetting, HeaderValueSource, OtherConnection,
+        OwnTelemetry, SecretKeyRef, SecretRef, ServerTrust, SystemCAs, TelemetryConnection,
+    },
+};
+use opamp_operator_core::{
+    catalog::{Bound, Settled},
+    fleet::{SettingsState, Transition, Transport},
+    offer::{Context, Outcome, Revision, references},
+};
+use opamp_wire::{
+    AgentCapabilities,
+    proto::{AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
+};
+
+use crate::common::{Bench, CAPABLE, World, able, at, decode, nothing, offered, opaque, reported};
+
+const TELEMETRY: u64 = AgentCapabilities::REPORTS_OWN_METRICS
+    | AgentCapabilities::REPORTS_OWN_TRACES
+    | AgentCapabilities::REPORTS_OWN_LOGS;
+const OTHERS: u64 = AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
+const STATUS: u64 = AgentCapabilities::REPORTS_STATUS;
+
+fn none() -> ClientCertificate {
+    ClientCertificate {
+        source: CertificateSource::None,
+        secret_ref: None,
+    }
+}
+
+fn system() -> ServerTrust {
+    ServerTrust {
+        system_cas: SystemCAs::Include,
+        ..ServerTrust::default()
+    }
+}
+
+fn header(secret: &str) -> HeaderSetting {
+    HeaderSetting {
+        name: "X-API-Key".into(),
+        value: None,
+        value_from: Some(HeaderValueSource {
+            secret_key_ref: SecretKeyRef {
+                name: secret.into(),
+                key: "key".into(),
+            },
+            prefix: None,
+        }),
+    }
+}
+
+fn receiver(signal: &str) -> TelemetryConnection {
+    TelemetryConnection {
+        endpoint: format!("https://telemetry.example.com:4318/v1/{signal}"),
+        headers: vec![header("ingest")],
+        client_certificate: none(),
+        tls: system(),
+        proxy: None,
+    }
+}
+
+fn other(name: &str) -> OtherConnection {
+    OtherConnection {
+        name: name.into(),
+        endpoint: "kafka.example.com:9093".into(),
+        headers: Vec::new(),
+        client_certificate: ClientCertificate {
+            source: CertificateSource::Secret,
+            secret_ref: Some(SecretRef {
+                name: "client".into(),
+            }),
+        },
+        tls: system(),
+        proxy: None,
+        settings: [("topic".to_owned(), "logs".to_owned())].into(),
+    }
+}
+
+/// A profile with all kinds of settings.
+fn world() -> World {
+    let mut world = World::new();
+    world.secret("ingest", opaque(&[("key", "0a1b2c3d4e5f-ingest")]));
+    world.spec.own_telemetry = Some(OwnTelemetry {
+        metrics: Some(receiver("metrics")),
+        traces: Some(receiver("traces")),
+        logs: Some(receiver("logs")),
+    });
+    world.spec.other_connections = vec![other("kafka"), other("a/b")];
+    world
+}
+
+fn sent(reply: &opamp_wire::Reply) -> Option<ConnectionSettingsOffers> {
+    reply.offer.clone().map(decode)
+}
+
+/// An agent that can do this says so in its first message.
+fn first(world: &World, capabilities: u64) -> Option<ConnectionSettingsOffers> {
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    sent(&bench.say(id, able(capabilities), 0).reply)
+}
+
+#[test]
+fn s02_s03_h28_each_section_goes_to_who_can_use_it_and_all_of_them_together() {
+    let world = world();
+    assert_eq!(first(&world, STATUS), None);
+    for bits in 1..16_u64 {
+        let has = |bit: u64| bits & bit != 0;
+        let all = [
+            (1, AgentCapabilities::REPORTS_OWN_METRICS),
+            (2, AgentCapabilities::REPORTS_OWN_TRACES),
+            (4, AgentCapabilities::REPORTS_OWN_LOGS),
+            (8, OTHERS),
+        ];
+        let can = all.iter().filter(|(bit, _)| has(*bit));
+        let can = can.fold(STATUS, |sum, (_, capability)| sum | capability);
+        let message = first(&world, can).unwrap();
+        assert_eq!(message.opamp, None);
+        assert_eq!(message.own_metrics.is_some(), has(1), "{bits}");
+        assert_eq!(message.own_traces.is_some(), has(2), "{bits}");
+        assert_eq!(message.own_logs.is_some(), has(4), "{bits}");
+        assert_eq!(message.other_connections.len(), if has(8) { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn s02_s03_what_is_in_a_section() {
+    let world = world();
+    let message = first(&world, STATUS | TELEMETRY | OTHERS).unwrap();
+    let metrics = message.own_metrics.unwrap();
+    assert_eq!(
+        metrics.destination_endpoint,
+        "https://telemetry.example.com:4318/v1/metrics"
+    );
+    let headers = metrics.headers.unwrap().headers;
+    // Theirs is not the marker: that one is for us.
+    assert_eq!(headers.len(), 1);
+    assert_eq!(
+        (&*headers[0].key, &*headers[0].value),
+        ("X-API-Key", "0a1b2c3d4e5f-ingest")
+    );
+    let tls = metrics.tls.unwrap();
+    assert!(tls.include_system_ca_certs_pool && !tls.insecure_skip_verify);
+    assert_eq!(metrics.certificate, None);
+    let kafka = &message.other_connections["kafka"];
+    assert_eq!(kafka.destination_endpoint, "kafka.example.com:9093");
+    assert_eq!(kafka.other_settings["topic"], "logs");
+    let certificate = kafka.certificate.as_ref().unwrap();
+    assert_eq!(certificate.cert[..], *world.client.crt.as_bytes());
+    assert_eq!(certificate.private_key[..], *world.client.key.as_bytes());
+    assert!(kafka.tls.is_some());
+    assert!(message.other_connections.contains_key("a/b"));
+    let named = references("a", &world.spec);
+    assert!(named.iter().any(|object| object.name == "ingest"));
+    let printed = format!("{:?} {:?}", world.resolve(), world.revision(1));
+    assert!(
+        !printed.contains("ingest-") && !printed.contains("0a1b2c"),
+        "{printed}"
+    );
+}
+
+#[test]
+fn s07_it_is_in_the_first_answer_and_again_only_when_it_changed() {
+    let mut world = world();
+    let can = STATUS | TELEMETRY;
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    let told = bench.say(id, able(can), 0);
+    let before = sent(&told.reply).unwrap();
+    assert!(before.own_metrics.is_some());
+    assert!(
+        told.transitions
+            .iter()
+            .any(|t| matches!(t, Transition::Told { number: 1, .. }))
+    );
+    assert!(!bench.say(id, able(can), 40).offers());
+    assert_eq!(bench.refresh(id, 7_300).push, None);
+
+    let marker = bench.target.current.marker();
+    let own = world.spec.own_telemetry.as_mut().unwrap();
+    own.logs = None;
+    bench.target.current = world.revision(1);
+    assert_eq!(bench.target.current.marker(), marker, "OpAMP is as it was");
+    let pushed = decode(bench.refresh(id, 7_400).push.unwrap());
+    assert_ne!(pushed.hash, before.hash);
+    // All that there is, not only what changed (H28).
+    assert!(pushed.own_metrics.is_some() && pushed.own_logs.is_none());
+    assert_eq!(bench.refresh(id, 14_000).push, None);
+    // Other settings than those that it can use are nothing new to it.
+    world.spec.other_connections.clear();
+    bench.target.current = world.revision(1);
+    assert_eq!(bench.refresh(id, 14_100).push, None);
+}
+
+#[test]
+fn law5_the_rest_waits_until_the_agent_has_its_settings_for_opamp() {
+    let mut bench = Bench::new(world().revision(1));
+    let can = CAPABLE | TELEMETRY;
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    let message = sent(&bench.say(id, able(can), 0).reply).unwrap();
+    assert!(message.opamp.is_some());
+    let beside = bench.target.current.beside(AgentCapabilities(can)).unwrap();
+    assert_ne!(message.hash[..], beside.hash.as_bytes()[..]);
+    assert!(message.own_metrics.is_none());
+    assert!(!bench.say(id, able(can), 5).offers(), "it is on its way");
+    bench.leave(id, 6);
+    let back = bench.connect(Transport::WebSocket, bench.marked(), 0, 7);
+    let message = sent(&bench.say(back, able(can), 7).reply).unwrap();
+    assert!(message.opamp.is_none() && message.own_metrics.is_some());
+    assert_eq!(message.hash[..], beside.hash.as_bytes()[..]);
+    // A new revision comes a little later.
+    let mut other = world();
+    bench.target.current = other.revision_with(2, 77);
+    assert_eq!(bench.refresh(back, 20).push, None);
+    let pushed = decode(bench.refresh(back, 22).push.unwrap());
+    assert!(pushed.opamp.is_some());
+
+    // One that ignores the offer is told once that is over.
+    let mut bench = Bench::new(world().revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    assert_eq!(bench.refresh(id, 119).push, None);
+    let pushed = decode(bench.refresh(id, 121).push.unwrap());
+    assert!(pushed.opamp.is_none() && pushed.own_metrics.is_some());
+}
+
+#[test]
+fn law5_h1_who_begins_anew_for_it_is_not_told_in_a_loop() {
+    let mut bench = Bench::new(world().revision(1));
+    let mut told = 0;
+    for turn in 0..3_600 {
+        let id = bench.connect(Transport::WebSocket, nothing(), 0, turn);
+        told += u32::from(bench.say(id, able(STATUS | TELEMETRY), turn).offers());
+        bench.leave(id, turn);
+    }
+    assert_eq!(told, 4, "at once, after 1, 5 and 30 minutes");
+}
+
+#[test]
+fn law8_who_was_told_by_an_earlier_process_is_told_again_only_if_it_began_anew() {
+    let revision = world().revision(1);
+    let mut bench = Bench::new(Arc::clone(&revision));
+    let can = STATUS | TELEMETRY;
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    let record = bench.agent.record();
+    assert!(record.told.is_some());
+    for (sequence, again) in [(17, false), (0, true)] {
+        let mut bench = Bench::restored(record.clone(), Arc::clone(&revision));
+        let id = bench.connect(Transport::WebSocket, nothing(), sequence, 0);
+        let bare = AgentToServer {
+            capabilities: can,
+            ..AgentToServer::default()
+        };
+        let described = if again { able(can) } else { bare };
+        assert_eq!(bench.say(id, described, 0).offers(), again, "{sequence}");
+        assert!(!bench.say(id, able(can), 1).offers());
+        assert_eq!(bench.refresh(id, 900).push, None);
+    }
+    // A process that remembers nothing waits a little.
+    let mut bench = Bench::new(revision);
+    bench.hold = std::time::Duration::from_secs(15);
+    let id = bench.connect(Transport::WebSocket, nothing(), 17, 0);
+    assert!(!bench.say(id, able(can), 0).offers());
+    assert!(bench.refresh(id, 16).push.is_some());
+}
+
+#[test]
+fn h16_h17_a_word_on_it_is_no_word_on_the_settings_for_opamp() {
+    use ConnectionSettingsStatuses::{Applied, Failed};
+    let revision = world().revision(1);
+    let can = CAPABLE | TELEMETRY;
+    let hash = revision.beside(AgentCapabilities(can)).unwrap().hash;
+    assert!((0..=64).all(|retry| revision.hash(retry) != hash));
+    let mut bench = Bench::new(revision);
+    let id = bench.connect(Transport::WebSocket, bench.marked(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    let before = bench.agent.record();
+    assert_eq!(before.state, SettingsState::Applied);
+    for (status, told) in [(Applied, 0), (Failed, 1), (Failed, 0)] {
+        let message = AgentToServer {
+            capabilities: can,
+            ..reported(status, hash.as_bytes())
+        };
+        let heard = bench.say(id, message, 1);
+        let failures = heard.transitions.iter();
+        let failures = failures.filter(|t| matches!(t, Transition::CannotUse(_)));
+        assert_eq!(failures.count(), told, "{status:?}");
+    }
+    let after = bench.agent.record();
+    assert_eq!((after.state, after.proved), (before.state, before.proved));
+}
+
+/// A profile whose agents all take nothing for OpAMP has no first agent.
+#[test]
+fn s02_who_takes_nothing_for_opamp_waits_for_no_first_agent() {
+    let mut bench = Bench::new(world().revision(1));
+    bench.target.bound = Bound::Nobody;
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(STATUS | TELEMETRY), 0).offers());
+    let mut capable = Bench::new(world().revision(1));
+    capable.target.bound = Bound::Nobody;
+    let id = capable.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(!capable.say(id, able(CAPABLE | TELEMETRY), 0).offers());
+}
+
+#[test]
+fn law2_a_profile_that_is_paused_tells_nothing() {
+    let mut bench = Bench::new(world().revision(1));
+    bench.target.paused = true;
+    let can = STATUS | TELEMETRY;
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(!bench.say(id, able(can), 0).offers());
+    bench.target.paused = false;
+    assert!(bench.refresh(id, 1).push.is_some());
+    let mut shared = Bench::new(world().revision(1));
+    let id = shared.connect(Transport::WebSocket, nothing(), 0, 0);
+    shared.agent.mark_shared(id);
+    assert!(!shared.say(id, able(can), 0).offers(), "a gateway");
+}
+
+#[test]
+fn law4_what_an_agent_could_not_use_is_no_revision() {
+    let accepted = |reason| (ConditionType::Accepted, reason);
+    let refs = |reason| (ConditionType::ResolvedRefs, reason);
+    let own = |edit: fn(&mut TelemetryConnection)| {
+        let mut world = world();
+        let telemetry = world.spec.own_telemetry.as_mut().unwrap();
+        edit(telemetry.traces.as_mut().unwrap());
+        world.refused()
+    };
+    assert_eq!(
+        own(|t| t.headers = vec![header("nowhere")]),
+        refs(Reason::SecretNotFound)
+    );
+    assert_eq!(
+        own(|t| t.tls = ServerTrust::default()),
+        accepted(Reason::InvalidSpec)
+    );
+    let clear = |t: &mut TelemetryConnection| {
+        t.endpoint = "http://telemetry.example.com/v1/traces".into();
+        t.tls = ServerTrust::default();
+    };
+    assert_eq!(own(clear), accepted(Reason::InsecureNotAllowed));
+    // Supervisors write values into YAML between quotation marks, and their
+    // collectors expand variables.
+    for value in ["a\"b", "a\\b", "${env:HOME}"] {
+        let mut world = world();
+        world.secret("ingest", opaque(&[("key", value)]));
+        assert_eq!(world.refused(), refs(Reason::InvalidHeaderValue), "{value}");
+        world.spec.own_telemetry = None;
+        world.spec.other_connections[0].headers = vec![header("ingest")];
+        assert!(matches!(world.resolve().outcome, Outcome::Resolved(_)));
+    }
+    let mut unlabelled = world();
+    unlabelled.spec.other_connections[1].tls = ServerTrust::default();
+    assert_eq!(unlabelled.refused(), accepted(Reason::InsecureNotAllowed));
+    let mut many = world();
+    many.spec.opamp.headers = (0..70).map(|n| header(&format!("s{n}"))).collect();
+    assert_eq!(many.refused(), accepted(Reason::InvalidSpec));
+    let mut large = world();
+    for n in 0..300 {
+        let mut one = other(&format!("c{n}"));
+        one.settings = [("k".to_owned(), "v".repeat(1_024))].into();
+        large.spec.other_connections.push(one);
+    }
+    assert_eq!(large.refused(), accepted(Reason::OfferTooLarge));
+}
+
+#[test]
+fn s04_the_hash_covers_sections_that_an_agent_does_not_get() {
+    let mut world = world();
+    let with = world.revision(1);
+    world.spec.own_telemetry = None;
+    world.spec.other_connections.clear();
+    let without = world.revision(1);
+    assert_eq!(with.marker(), without.marker());
+    assert_ne!(with.hash(0), without.hash(0));
+    assert_eq!(offered(&with).opamp, offered(&without).opamp);
+}
+
+/// The number and the marker stay, so nobody is taken for being behind; but
+/// those who wait for a change hear of one.
+#[test]
+fn s07_a_change_of_telemetry_alone_is_no_new_revision() {
+    let mut world = world();
+    let mut catalog = world.catalog();
+    let spec = Arc::new(world.spec.clone());
+    let first: Arc<Revision> = world.revision(1);
+    catalog.adopt(Arc::clone(&first), spec, at(0).wall, true);
+    world.secret("ingest", opaque(&[("key", "another-ingest")]));
+    for (name, object) in &world.objects {
+        catalog.set_object(name, object.clone(), at(1));
+    }
+    let trust = world.trust(&opamp_operator_core::identity::Ledger::default());
+    let context = Context {
+        advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
+        path: "/v1/opamp",
+        serving: Some(world.serving()),
+        trust: &trust,
+        keys: &world.keys,
+    };
+    let settled = catalog.settle(&world.profile, &context, at(1));
+    assert!(matches!(settled, Settled::Retargeted), "{settled:?}");
+    let state = catalog.get(&world.profile).unwrap();
+    let current = state.current.as_ref().unwrap();
+    assert_eq!((current.number(), current.marker()), (1, first.marker()));
+    assert!(!current.is_same_beside(&first));
+    let settled = catalog.settle(&world.profile, &context, at(2));
+    assert!(matches!(settled, Settled::Unchanged), "{settled:?}");
+}
