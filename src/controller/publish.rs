@@ -85,7 +85,8 @@ impl Controller {
             return;
         }
         let newest = self.ledger.newest(key);
-        let known = newest.filter(|entry| entry.marker == draft.marker);
+        let known = newest
+            .filter(|entry| entry.marker == draft.marker && entry.served_by == draft.served_by);
         if let Some((number, published)) = known.map(|entry| (entry.number, entry.published)) {
             self.adopt(key, draft, spec, number, published);
             return;

@@ -313,6 +313,9 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::Lost => {
             tracing::warn!(agent = %uid, namespace, profile, "agent did not come back after an offer");
         }
+        Transition::Departed => {
+            tracing::info!(agent = %uid, namespace, profile, "agent went to the server of another");
+        }
         Transition::Failed(message) => {
             tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings");
         }

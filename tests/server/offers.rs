@@ -8,7 +8,7 @@ use opamp_operator_api::{
     v1alpha1::{
         AgentSelector, BundleKind, CABundleRef, CertificateSource, ClientCertificate,
         Compatibility, HeaderSetting, HeaderValueSource, OpAMPConnectionProfileSpec, OpAMPSettings,
-        SecretKeyRef, ServerTrust, SystemCAs,
+        SecretKeyRef, ServedBy, ServerTrust, SystemCAs,
     },
 };
 use opamp_operator_core::{
@@ -149,6 +149,7 @@ fn spec() -> OpAMPConnectionProfileSpec {
         paused: false,
         opamp: OpAMPSettings {
             endpoint: None,
+            served_by: ServedBy::Operator,
             compatibility: Compatibility::Universal,
             heartbeat_interval_seconds: 30,
             headers: vec![HeaderSetting {

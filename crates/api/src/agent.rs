@@ -235,6 +235,8 @@ pub enum SettingsState {
     Lost,
     /// The agent must prove who it is before it is offered anything.
     AwaitingProof,
+    /// The agent went to the server of another, where its profile sends it.
+    Departed,
 }
 
 /// By what an agent proved that it runs its settings.

@@ -28,6 +28,10 @@ mod connection;
 mod evidence;
 
 #[cfg(test)]
+#[path = "laws/external.rs"]
+mod external;
+
+#[cfg(test)]
 #[path = "laws/identity.rs"]
 mod identity;
 

@@ -9,6 +9,7 @@ mod capabilities;
 mod counterparts;
 mod double;
 mod edits;
+mod external;
 mod fleet;
 mod identity;
 mod overload;

@@ -320,6 +320,7 @@ mod tests {
             leaf: None,
             authorization: None,
             not_after: None,
+            served_by: opamp_operator_api::v1alpha1::ServedBy::Operator,
             published: jiff::Timestamp::from_second(second).unwrap(),
         }
     }

@@ -331,6 +331,7 @@ mod tests {
             leaf: None,
             authorization: None,
             not_after: None,
+            served_by: opamp_operator_api::v1alpha1::ServedBy::Operator,
             published: jiff::Timestamp::from_second(second).unwrap(),
         };
         assert_eq!(state.write_entry(entry(1, 10)).unwrap(), entry(1, 10));

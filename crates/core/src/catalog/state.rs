@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{OpAMPConnectionProfileSpec, RevisionCause},
+    v1alpha1::{OpAMPConnectionProfileSpec, RevisionCause, ServedBy},
     values::{ObjectKind, ObjectRef, ProfileKey},
 };
 
@@ -255,7 +255,11 @@ impl Catalog {
                 state.references = resolution.references;
                 state.conclude(None);
                 let same = state.current.as_ref();
-                let Some(same) = same.filter(|current| current.marker() == draft.marker) else {
+                let external = draft.served_by == ServedBy::External;
+                let is_same = |current: &&Arc<Revision>| {
+                    current.marker() == draft.marker && current.is_external() == external
+                };
+                let Some(same) = same.filter(is_same) else {
                     return Settled::Draft(draft, spec);
                 };
                 // The same settings for OpAMP, perhaps for others, or with

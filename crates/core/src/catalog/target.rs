@@ -59,6 +59,7 @@ impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {
         let numbers = |t: &Self| (t.current.number(), t.previous.as_ref().map(|p| p.number()));
         numbers(self) == numbers(other)
+            && self.current.is_external() == other.current.is_external()
             && self.current.marker() == other.current.marker()
             && self.bound == other.bound
             && self.paused == other.paused

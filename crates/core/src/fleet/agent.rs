@@ -28,6 +28,8 @@ const OFFERED_KEPT: usize = 32;
 pub(super) struct Flight {
     pub(super) revision: Recognition,
     pub(super) marker: Marker,
+    /// It sends the agent to the server of another.
+    pub(super) external: bool,
     pub(super) hash: WireHash,
     pub(super) at: Duration,
     pub(super) link: LinkId,
@@ -224,6 +226,14 @@ impl Agent {
                 older.followed = true;
             }
         }
+        if self.state == SettingsState::Departed {
+            // It was away for good, and is no agent that ignores its settings.
+            if let Some(flight) = &mut self.flight {
+                flight.landed = true;
+                self.attempts.proved(flight.marker);
+            }
+            self.enter(SettingsState::Pending, now);
+        }
         let transport = link.transport;
         self.last_contact = now.wall;
         self.deadline = None;
@@ -370,8 +380,14 @@ impl Agent {
         }
         if self.deadline.is_some_and(|deadline| deadline <= now.uptime) {
             self.deadline = None;
-            self.enter(SettingsState::Lost, now);
-            step.transitions.push(Transition::Lost);
+            let departed = self.flight.as_ref().is_some_and(|flight| flight.external);
+            let (state, transition) = if departed {
+                (SettingsState::Departed, Transition::Departed)
+            } else {
+                (SettingsState::Lost, Transition::Lost)
+            };
+            self.enter(state, now);
+            step.transitions.push(transition);
         }
         step.until = earliest(step.until, self.deadline);
         step

@@ -114,6 +114,8 @@ pub enum Transition {
     Switching,
     /// It did not come back in time.
     Lost,
+    /// It went to the server of another, as it was told.
+    Departed,
     /// It reported a failure; the text is its own, cut and cleaned.
     Failed(String),
     /// Law 5 keeps an offer back.

@@ -91,6 +91,7 @@ impl Agent {
                 self.flight = Some(Flight {
                     revision: this.clone(),
                     marker: revision.marker(),
+                    external: revision.is_external(),
                     hash,
                     at: now.uptime,
                     link: id,

@@ -4,7 +4,7 @@
 //! credentials that an earlier one gave away (law 8).
 
 use jiff::{SignedDuration, Timestamp};
-use opamp_operator_api::values::ProfileKey;
+use opamp_operator_api::{v1alpha1::ServedBy, values::ProfileKey};
 use serde::{Deserialize, Serialize};
 
 use super::{Digest, Marker};
@@ -35,6 +35,10 @@ pub struct LedgerEntry {
     /// End of the offered certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<Timestamp>,
+    /// Whose server it sends agents to. What is offered for that of another is
+    /// recognised by nobody here.
+    #[serde(default)]
+    pub served_by: ServedBy,
     /// When it was written, before it was published.
     pub published: Timestamp,
 }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use opamp_operator_api::{
-    v1alpha1::{Compatibility, TLSVersion},
+    v1alpha1::{Compatibility, ServedBy, TLSVersion},
     values::ProfileKey,
 };
 use rustls::{
@@ -71,10 +71,31 @@ impl Serving {
 /// Says why agents that take `plan` could not come back.
 pub(super) fn check(
     plan: &Plan,
+    served_by: ServedBy,
     credential: &Credential,
     context: &Context<'_>,
     now: Now,
 ) -> Result<(), String> {
+    let connection = &plan.connection;
+    let blind = connection.tls && matches!(connection.roots, Roots::None);
+    if blind && connection.client.is_some() && plan.compatibility == Compatibility::Universal {
+        return Err(
+            "an OpAMP Supervisor that gets a client certificate verifies its server all the same: \
+             set `compatibility: Strict`, or take `insecureSkipVerify` back"
+                .into(),
+        );
+    }
+    if served_by == ServedBy::External {
+        if plan.endpoint == *context.advertised_url {
+            return Err(
+                "`endpoint` is this operator's own, so agents would come back: set `servedBy: Operator`, \
+                 or the endpoint of the other server"
+                    .into(),
+            );
+        }
+        // Nobody here can say what that server takes.
+        return Ok(());
+    }
     if !plan.connection.tls {
         return Err(format!(
             "`endpoint` is {}:// but this operator serves TLS only: use wss:// or https://",
@@ -87,15 +108,6 @@ pub(super) fn check(
             plan.endpoint.path(),
             context.path
         ));
-    }
-    let connection = &plan.connection;
-    let blind = matches!(connection.roots, Roots::None);
-    if blind && connection.client.is_some() && plan.compatibility == Compatibility::Universal {
-        return Err(
-            "an OpAMP Supervisor that gets a client certificate verifies its server all the same: \
-             set `compatibility: Strict`, or take `insecureSkipVerify` back"
-                .into(),
-        );
     }
     let Some(serving) = context.serving else {
         return Err("this operator has no usable serving certificate yet: see its log".into());
@@ -133,8 +145,9 @@ pub fn hold_back<'a>(
     let refuses = |revision: &Revision| {
         let trust = revision.server_trust();
         // Whoever cannot verify the old one either is not helped by waiting.
-        let worse =
-            verify_serving(trust, new, now).is_err() && verify_serving(trust, old, now).is_ok();
+        let worse = !revision.is_external()
+            && verify_serving(trust, new, now).is_err()
+            && verify_serving(trust, old, now).is_ok();
         let message = format!(
             "the operator's new serving certificate is held back until {until}: agents of revision {} could not \
              verify it for host `{}`; put its CA into the profile's CA bundle beside the old one and wait until the \

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{Compatibility, OpAMPConnectionProfileSpec},
+    v1alpha1::{Compatibility, OpAMPConnectionProfileSpec, ServedBy},
     values::{ObjectRef, ProfileKey},
 };
 
@@ -82,20 +82,19 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     reader.references = names.iter().map(|name| reader.reference(name)).collect();
     let plan = plan(reader, spec, context.advertised_url)?;
     let credential = credential(&plan);
-    lockout::check(&plan, &credential, context, reader.now)
+    let served_by = spec.opamp.served_by;
+    lockout::check(&plan, served_by, &credential, context, reader.now)
         .map_err(|message| refused(ConditionType::Accepted, Reason::WouldLockOut, message))?;
     // At the end of our own certificate nobody could come back any more.
-    reader.until = earliest(
-        reader.until,
-        context.serving.map(|serving| serving.not_after),
-    );
+    let ours = context.serving.filter(|_| served_by == ServedBy::Operator);
+    reader.until = earliest(reader.until, ours.map(|serving| serving.not_after));
     let sections = Sections::read(reader, spec)?;
     let draft = Draft::new(
         reader.key.clone(),
         Arc::new(spec.agent_selector.clone()),
-        plan.settings(),
+        &plan,
         credential,
-        plan.trust(),
+        served_by,
         sections,
         context.keys,
     );

@@ -8,7 +8,7 @@ use std::{
 
 use jiff::Timestamp;
 use opamp_operator_api::{
-    v1alpha1::AgentSelector,
+    v1alpha1::{AgentSelector, ServedBy},
     values::{Attributes, Identity, MARKER_HEADER, ProfileKey},
 };
 use opamp_wire::{
@@ -19,7 +19,9 @@ use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
 use super::{
-    TlsLimits, hash,
+    TlsLimits,
+    encode::Plan,
+    hash,
     sections::{Beside, Encoded, Sections},
 };
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
@@ -76,6 +78,8 @@ pub struct Draft {
     pub credential: Credential,
     /// How agents will verify us.
     pub trust: ServerTrust,
+    /// Whose server it sends agents to.
+    pub served_by: ServedBy,
     settings: OpAmpConnectionSettings,
     sections: Sections,
     keys: KeyRing,
@@ -85,12 +89,13 @@ impl Draft {
     pub(super) fn new(
         profile: ProfileKey,
         selector: Arc<AgentSelector>,
-        mut settings: OpAmpConnectionSettings,
+        plan: &Plan,
         credential: Credential,
-        trust: ServerTrust,
+        served_by: ServedBy,
         sections: Sections,
         keys: &KeyRing,
     ) -> Self {
+        let mut settings = plan.settings();
         let marker = hash::marker(keys, &settings);
         let header = Header {
             key: MARKER_HEADER.into(),
@@ -106,7 +111,8 @@ impl Draft {
             selector,
             marker,
             credential,
-            trust,
+            trust: plan.trust(),
+            served_by,
             settings,
             sections,
             keys: keys.clone(),
@@ -135,17 +141,22 @@ impl Draft {
     /// The ledger's entry for this draft under `number`.
     #[must_use]
     pub fn ledger_entry(&self, number: u64, published: Timestamp) -> LedgerEntry {
-        let strong = self
-            .credential
+        // What is for the server of another proves nothing here: that one may
+        // show it to us as well.
+        let ours = self.served_by == ServedBy::Operator;
+        let credential = &self.credential;
+        let strong = credential
             .authorization
-            .filter(|_| self.credential.strong);
+            .filter(|_| ours && credential.strong);
+        let leaf = credential.leaf.filter(|_| ours);
         LedgerEntry {
             profile: self.profile.clone(),
             number,
             marker: self.marker,
-            leaf: self.credential.leaf.map(|leaf| leaf.keyed_leaf(&self.keys)),
+            leaf: leaf.map(|leaf| leaf.keyed_leaf(&self.keys)),
             authorization: strong.map(|value| value.keyed_authorization(&self.keys)),
             not_after: self.credential.not_after,
+            served_by: self.served_by,
             published,
         }
     }
@@ -223,6 +234,12 @@ impl Revision {
             None => selector.matches(&uid.to_string(), identity, &Attributes::default()),
             Some(attributes) => selector.matches(&uid.to_string(), identity, attributes),
         }
+    }
+
+    /// Does it send agents to the server of another?
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.draft.served_by == ServedBy::External
     }
 
     /// How agents that run it verify us.

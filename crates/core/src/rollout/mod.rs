@@ -19,6 +19,9 @@ use crate::{
 /// empty, say) gives way to the next; one that polls, within two polls.
 const GIVE_WAY: Duration = Duration::from_secs(30);
 const GIVE_WAY_POLLS: u32 = 2;
+/// One that goes to the server of another counts as gone after the time in
+/// which it could have come back.
+const TO_DEPART: Duration = Duration::from_secs(150);
 /// One that polls has at least this many polls to come back with evidence.
 const EVIDENCE_POLLS: u32 = 3;
 
@@ -72,7 +75,16 @@ pub fn plan(
             .as_ref()
             .is_some_and(|p| p.number == current.number() && p.profile == *current.profile())
     };
-    if next.opened || agents.iter().any(proved) {
+    // Whoever went to the server of another brings no other evidence than that.
+    let departed = |agent: &AgentRecord| {
+        let offered = agent.last_offer.as_ref();
+        agent.state == SettingsState::Departed
+            && current.is_external()
+            && offered.is_some_and(|(r, _)| {
+                r.number == current.number() && r.profile == *current.profile()
+            })
+    };
+    if next.opened || agents.iter().any(|agent| proved(agent) || departed(agent)) {
         next.opened = true;
         next.halted = false;
         return (next, None);
@@ -97,6 +109,11 @@ pub fn plan(
     // One that has it and is gone is still the first: it may be broken by it.
     if has_it.is_some() || next.offered.is_some() {
         let since = *next.offered.get_or_insert(now.uptime);
+        let timeout = if current.is_external() {
+            timeout.saturating_add(TO_DEPART)
+        } else {
+            timeout
+        };
         let end = since + timeout.max(has_it.map_or(Duration::ZERO, |a| polls(a, EVIDENCE_POLLS)));
         next.halted = now.uptime >= end;
         let again = (!next.halted).then_some(end);

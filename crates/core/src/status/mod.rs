@@ -2,6 +2,8 @@
 
 mod events;
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opamp_operator_api::{
@@ -109,14 +111,21 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
         let connected = agent.connected.is_some();
         counts.connected += i32::from(connected);
         counts.cannot_return += i32::from(agent.cannot_return);
+        let offered = agent.last_offer.as_ref();
+        let offered = offered.is_some_and(|(r, _)| current(&r.profile, r.number));
+        let external = state.current.as_ref().is_some_and(|c| c.is_external());
         let evidence = agent.proved.as_ref();
+        let ran = evidence.is_some_and(|p| current(&p.profile, p.number));
+        let left = matches!(agent.state, SettingsState::Departed | SettingsState::Lost) || ran;
+        if external && offered && left && !connected {
+            counts.departed += 1;
+            continue;
+        }
         if let Some(proved) = evidence.filter(|p| current(&p.profile, p.number)) {
             counts.up_to_date += 1;
             add(&mut counts.evidence, proved.evidence);
             continue;
         }
-        let offered = agent.last_offer.as_ref();
-        let offered = offered.is_some_and(|(r, _)| current(&r.profile, r.number));
         match agent.state {
             _ if !agent.capable && connected => counts.incapable += 1,
             SettingsState::Offered | SettingsState::Switching if offered => counts.in_progress += 1,
@@ -255,16 +264,21 @@ fn ready(
         );
     }
     if lacking == 0 {
-        let away = counts.matched - counts.incapable - counts.up_to_date;
-        let away = if away > 0 {
-            format!("; {away} are away, and get it when they come back")
-        } else {
-            String::new()
-        };
-        let message = format!(
-            "{} of {} agents run this revision{away}",
+        let away = counts.matched - counts.incapable - counts.up_to_date - counts.departed;
+        let mut message = format!(
+            "{} of {} agents run this revision",
             counts.up_to_date, counts.matched
         );
+        if counts.departed > 0 {
+            let _ = write!(
+                message,
+                "; {} went to the server that it names, which is not seen from here",
+                counts.departed
+            );
+        }
+        if away > 0 {
+            let _ = write!(message, "; {away} are away, and get it when they come back");
+        }
         return (ConditionStatus::True, Reason::Complete, message);
     }
     if exhausted > 0 {

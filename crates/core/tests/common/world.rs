@@ -11,8 +11,8 @@ use opamp_operator_api::{
     v1alpha1::{
         AgentSelector, BundleKind, CABundleRef, CertificateSource, ClientCertificate,
         Compatibility, HeaderSetting, HeaderValueSource, OpAMPConnectionProfileSpec,
-        OpAMPConnectionProfileStatus, OpAMPSettings, SecretKeyRef, SecretRef, ServerTrust,
-        SystemCAs,
+        OpAMPConnectionProfileStatus, OpAMPSettings, SecretKeyRef, SecretRef, ServedBy,
+        ServerTrust, SystemCAs,
     },
     values::{OFFERABLE_LABEL, ObjectRef, ProfileKey},
 };
@@ -308,6 +308,7 @@ fn spec() -> OpAMPConnectionProfileSpec {
         paused: false,
         opamp: OpAMPSettings {
             endpoint: None,
+            served_by: ServedBy::Operator,
             compatibility: Compatibility::Universal,
             heartbeat_interval_seconds: 30,
             headers: vec![HeaderSetting {

@@ -127,7 +127,10 @@ impl Watch {
                     "state: Offered, and no offer is on its way"
                 );
             }
-            SettingsState::Switching | SettingsState::Lost | SettingsState::AwaitingProof => {
+            SettingsState::Switching
+            | SettingsState::Lost
+            | SettingsState::Departed
+            | SettingsState::AwaitingProof => {
                 return Err(format!("state: {state:?}, and it is here"));
             }
             SettingsState::Pending | SettingsState::Failed => {}
@@ -148,7 +151,7 @@ impl Watch {
     pub(crate) fn away(&self, record: &AgentRecord, until: Option<Duration>) -> Law {
         let expected = match record.state {
             SettingsState::Switching => until.is_some(),
-            SettingsState::Lost => true,
+            SettingsState::Lost | SettingsState::Departed => true,
             SettingsState::Offered => false,
             _ => !self.unlanded(),
         };

@@ -18,7 +18,7 @@ pub use selector::{
     AgentSelector, AgentTokenIdentity, AttributeExpression, AttributeOperator, AttributeScope,
     AuthenticatedAs, CertificateIdentity, JwtIdentity, ServiceAccountIdentity,
 };
-pub use settings::{Compatibility, OpAMPSettings};
+pub use settings::{Compatibility, OpAMPSettings, ServedBy};
 pub use status::{
     AgentCounts, EvidenceCounts, OpAMPConnectionProfileStatus, ReferenceStatus, RevisionCause,
     RevisionStatus,

@@ -31,6 +31,10 @@ use super::{ClientCertificate, HeaderSetting, ProxySettings, ServerTrust};
         .message("may not say anything of TLS when `endpoint` is plaintext: there is none")
         .reason(Reason::FieldValueForbidden)
         .field_path(".tls"),
+    validation = Rule::new("self.servedBy == 'Operator' || has(self.endpoint)")
+        .message("must be set when `servedBy` is External: where else should agents go?")
+        .reason(Reason::FieldValueRequired)
+        .field_path(".endpoint"),
     validation = Rule::new("self.compatibility == 'Strict' || self.clientCertificate.source == 'None' || !self.tls.insecureSkipVerify")
         .message("may not be true beside a client certificate unless `compatibility` is Strict: an OpAMP Supervisor that gets a certificate verifies its server")
         .reason(Reason::FieldValueForbidden)
@@ -58,6 +62,12 @@ pub struct OpAMPSettings {
             .message("must name a host, may name a port from 1 to 65535, and must percent-encode what a URL does not allow")
     )]
     pub endpoint: Option<String>,
+
+    /// Whose server that is. External sends agents away for good: no lock-out
+    /// check is made, they are counted as departed, and what they were offered
+    /// is no credential here.
+    #[serde(default)]
+    pub served_by: ServedBy,
 
     /// Form of the certificate message. Universal is one that every known
     /// agent survives; Strict is the letter of the specification.
@@ -104,6 +114,16 @@ const ENDPOINT_FORM: &str = concat!(
 
 fn default_heartbeat() -> u32 {
     30
+}
+
+/// Whose server the agents are sent to.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum ServedBy {
+    /// This operator.
+    #[default]
+    Operator,
+    /// Somebody else.
+    External,
 }
 
 /// Form of the certificate message on the wire.

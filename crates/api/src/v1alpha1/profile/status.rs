@@ -87,6 +87,9 @@ pub struct AgentCounts {
     pub failed: i32,
     /// Agents that went away after an offer and did not come back in time.
     pub lost: i32,
+    /// Agents that went to the server of another, as the profile says. Whether
+    /// they arrived is not seen from here.
+    pub departed: i32,
     /// Agents that do not accept connection settings.
     pub incapable: i32,
     /// Agents that are connected by credentials that would not be admitted
