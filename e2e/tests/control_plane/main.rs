@@ -20,5 +20,6 @@ mod probe;
 mod renewal;
 mod restart;
 mod revocation;
+mod schema;
 mod settings;
 mod steps;
