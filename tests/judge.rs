@@ -208,3 +208,23 @@ fn a_judge_can_be_shared_between_tasks() {
     fn shareable<T: Send + Sync>() {}
     shareable::<Judge>();
 }
+
+#[test]
+fn the_examples_are_accepted() {
+    let judge = Judge::new();
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let mut profiles = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        for document in text.split("\n---\n") {
+            let value = parse(document);
+            if value["kind"] == "OpAMPConnectionProfile" {
+                profiles += 1;
+                let refusals = judge.read(value).err().unwrap_or_default();
+                assert!(refusals.is_empty(), "{path:?}: {}", list(&refusals));
+            }
+        }
+    }
+    assert!(profiles >= 3, "only {profiles}");
+}
