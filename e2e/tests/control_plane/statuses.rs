@@ -97,7 +97,7 @@ async fn law10_a_profile_that_changes_all_the_time_is_written_once_a_second() ->
         ensure!(of.as_i64() <= now.as_i64(), "{}", pair[1]);
     }
     println!("{edits} edits in {took:?}: {writes} writes of the status");
-    ensure!(edits >= 30, "only {edits} edits");
+    ensure!(edits >= 2 * took.as_secs(), "only {edits} edits");
     ensure!(writes >= 2, "nothing was written while it changed");
     ensure!(writes <= took.as_secs() + 2, "{writes} writes in {took:?}");
     world.finish().await
