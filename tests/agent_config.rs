@@ -168,6 +168,44 @@ fn the_endpoint_is_that_of_the_profile_or_else_of_the_operator() {
     refused(&[&without, "--endpoint", "ws://localhost/"], "TLS only");
 }
 
+/// Its own settings are for the other server, and it is sent there.
+#[test]
+fn an_agent_that_is_to_leave_comes_to_the_operator_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let other = "wss://other.example.com/v1/opamp";
+    let opamp = format!(
+        "{{endpoint: '{other}', servedBy: External, headers: [{{name: X-Other, value: a}}], \
+         clientCertificate: {{source: None}}, tls: {{systemCAs: Include}}}}"
+    );
+    let file = written(folder.path(), "leaving.yaml", "{}", &opamp);
+    refused(&[&file], "--endpoint");
+    let (text, printed) = printed(&[&file, "--endpoint", URL]);
+    assert_eq!(printed["server"]["endpoint"], URL);
+    assert_eq!(printed["server"]["headers"], Value::Null);
+    assert_eq!(
+        printed["server"]["tls"]["ca_file"],
+        "/etc/opamp/server-ca.crt"
+    );
+    assert!(!text.contains("other"), "{text}");
+}
+
+#[test]
+fn telemetry_that_the_profile_offers_is_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let reports = |telemetry: &str| {
+        let opamp = format!("{{endpoint: '{URL}', {TRUST}}}{telemetry}");
+        let (_, printed) = printed(&[&written(folder.path(), "own.yaml", "{}", &opamp)]);
+        ["metrics", "traces", "logs"].map(|signal| {
+            let reports = &printed["capabilities"][format!("reports_own_{signal}")];
+            reports.as_bool().unwrap()
+        })
+    };
+    assert_eq!(reports(""), [false; 3]);
+    let own = ", ownTelemetry: {metrics: {endpoint: 'https://otlp.example.com', clientCertificate: {source: None}, \
+               tls: {systemCAs: Include}}}";
+    assert_eq!(reports(own), [true, false, false]);
+}
+
 #[test]
 fn the_profile_is_found_or_it_is_said_how_to_name_it() {
     let folder = tempfile::tempdir().unwrap();

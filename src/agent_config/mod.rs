@@ -12,7 +12,7 @@ use opamp_operator_api::{
     ProfileKey,
     v1alpha1::{
         OpAMPConnectionProfile,
-        profile::{OpAMPSettings, SystemCAs},
+        profile::{OpAMPSettings, ServedBy, SystemCAs},
     },
 };
 use serde_json::{Map, Value, json};
@@ -126,12 +126,14 @@ pub fn supervisor(
     agent: &Agent,
 ) -> Result<String, String> {
     let opamp = &profile.spec.opamp;
+    // Where it is sent to, and what it needs there, it learns from the operator.
+    let ours = opamp.served_by == ServedBy::Operator;
     let endpoint = endpoint
         .map(url::Url::as_str)
-        .or(opamp.endpoint.as_deref())
+        .or(opamp.endpoint.as_deref().filter(|_| ours))
         .or(advertised.map(url::Url::as_str))
         .ok_or(
-            "the profile names no endpoint: say where the operator is, with --config or --endpoint",
+            "the profile names no endpoint of the operator: say where that is, with --config or --endpoint",
         )?;
     if !["wss://", "https://"]
         .iter()
@@ -145,9 +147,13 @@ pub fn supervisor(
     let mut to_do = description.to_do;
     let mut start = "opampsupervisor --config supervisor.yaml".to_owned();
     let mut server = json!({"endpoint": escaped(endpoint)});
-    let mut headers = fixed_headers(opamp);
+    let mut headers = if ours {
+        fixed_headers(opamp)
+    } else {
+        Map::new()
+    };
     let mut tls = Map::new();
-    if opamp.tls.system_cas == SystemCAs::Exclude {
+    if !ours || opamp.tls.system_cas == SystemCAs::Exclude {
         tls.insert("ca_file".into(), path(&agent.ca_file));
     }
     let mut extensions = None;
@@ -173,13 +179,17 @@ pub fn supervisor(
     if !tls.is_empty() {
         server["tls"] = tls.into();
     }
+    let telemetry = profile.spec.own_telemetry.clone().unwrap_or_default();
     let mut file = json!({
         "server": server,
-        // Without the first nothing is offered.
+        // Without the first nothing is offered; the last are for the profile's
+        // own telemetry.
         "capabilities": {
             "accepts_opamp_connection_settings": true,
             "reports_heartbeat": true,
-            "reports_own_metrics": false,
+            "reports_own_metrics": telemetry.metrics.is_some(),
+            "reports_own_traces": telemetry.traces.is_some(),
+            "reports_own_logs": telemetry.logs.is_some(),
         },
         "storage": {"directory": path(&agent.storage)},
         "agent": {

@@ -143,17 +143,6 @@ async fn every_value_does_what_it_says() -> Result<()> {
         ensure!(reviews.is_some(), "no {kind}");
     }
 
-    let all = rendered(&["admissionPolicy.enabled=true", "watchNamespaces={a,b}"]).await?;
-    for kind in [
-        "ValidatingAdmissionPolicy",
-        "ValidatingAdmissionPolicyBinding",
-    ] {
-        let found = named(&all, kind, "", "ops-opamp-operator-secrets");
-        let text = found.with_context(|| format!("no {kind}"))?.to_string();
-        let bound = text.contains(r#""values":["a","b"]"#);
-        ensure!(bound == kind.ends_with("Binding"), "{text}");
-    }
-
     let account = ["serviceAccount.create=false", "serviceAccount.name=mine"];
     let all = rendered(&account).await?;
     ensure!(find(&all, "ServiceAccount", "ops").is_none());
@@ -168,6 +157,21 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let all = rendered(&["nameOverride=agents"]).await?;
     let account = find(&all, "ServiceAccount", "ops").context("no account")?;
     ensure!(account["metadata"]["name"] == "opamp-operator-agents");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_admission_policy_is_for_the_watched_namespaces() -> Result<()> {
+    let all = rendered(&["admissionPolicy.enabled=true", "watchNamespaces={a,b}"]).await?;
+    for kind in [
+        "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
+    ] {
+        let found = named(&all, kind, "", "ops-opamp-operator-secrets");
+        let text = found.with_context(|| format!("no {kind}"))?.to_string();
+        let bound = text.contains(r#""values":["a","b"]"#);
+        ensure!(bound == kind.ends_with("Binding"), "{text}");
+    }
     Ok(())
 }
 

@@ -42,6 +42,10 @@ struct Heard {
 
 /// A connection of an agent.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub struct Link {
     /// Which.
     pub id: LinkId,
