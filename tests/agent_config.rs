@@ -201,7 +201,7 @@ fn telemetry_that_the_profile_offers_is_taken() {
         })
     };
     assert_eq!(reports(""), [false; 3]);
-    let own = ", ownTelemetry: {metrics: {endpoint: 'https://otlp.example.com', clientCertificate: {source: None}, \
+    let own = ", ownTelemetry: {metrics: {endpoint: 'https://otlp.example.com/v1/metrics', clientCertificate: {source: None}, \
                tls: {systemCAs: Include}}}";
     assert_eq!(reports(own), [true, false, false]);
 }

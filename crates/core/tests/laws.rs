@@ -22,6 +22,8 @@ mod clones;
 #[cfg(test)]
 #[path = "laws/conditions.rs"]
 mod conditions;
+
+#[cfg(test)]
 #[path = "laws/connection.rs"]
 mod connection;
 
@@ -74,11 +76,13 @@ mod polls;
 mod rollout;
 
 #[cfg(test)]
+#[path = "laws/sections.rs"]
+mod sections;
+
+#[cfg(test)]
 #[path = "laws/status.rs"]
 mod status;
 
 #[cfg(test)]
-#[path = "laws/sections.rs"]
-mod sections;
 #[path = "laws/withdrawn.rs"]
 mod withdrawn;
