@@ -14,6 +14,7 @@ pub mod counterpart;
 pub mod demo;
 pub mod double;
 pub mod eventually;
+pub mod go_server;
 mod guard;
 pub mod leaks;
 pub mod manifests;

@@ -24,7 +24,7 @@ use crate::process::{run, tail};
 /// A set of parts that a tier of tests needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Set {
-    /// Supervisor, collector and a client of opamp-go: no cluster.
+    /// Supervisor, collector, a client and a server of opamp-go: no cluster.
     Directory,
     /// The above and an older supervisor, for comparisons.
     Releases,
@@ -56,10 +56,11 @@ const fn recipe(name: &'static str, module: &'static str, package: &'static str)
 const SUPERVISOR: &str =
     "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor";
 
-const DIRECTORY: [Recipe; 3] = [
+const DIRECTORY: [Recipe; 4] = [
     recipe("opampsupervisor", "opentelemetry", SUPERVISOR),
     recipe("otelcol", "opentelemetry", "./otelcol"),
     recipe("opamp-go-client", "opamp-go-client", "."),
+    recipe("opamp-go-server", "opamp-go-client", "./server"),
 ];
 
 /// Its collector is that of [`DIRECTORY`].
