@@ -12,7 +12,7 @@ use e2e::scene::Setup;
 use futures::future::try_join_all;
 use serde_json::{Value, json};
 
-use super::party::{KIND, OTHER_TLS, Party, profile_of, show};
+use super::party::{KIND, OTHER_TLS, Party, profile_of, shown};
 use crate::accounts::by_account;
 use crate::steps::{greeted, is_left_alone, nobody_was_refused, offers};
 
@@ -112,7 +112,10 @@ async fn a_hundred_profiles_at_once_give_an_agent_the_best() -> Result<()> {
         before == versions(&api).await?,
         "statuses are written without need"
     );
-    show(&world, "a hundred profiles on one agent").await?;
+    println!(
+        "{}",
+        shown(&world, "a hundred profiles on one agent").await?
+    );
     nobody_was_refused(&world)?;
     world.finish().await
 }

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::accounts::by_account;
 use crate::statuses::told;
 use crate::steps::{is_left_alone, nobody_was_refused};
-use party::{KIND, OTHER_TLS, Party, accounts, profile_of, show, was_offered};
+use party::{KIND, OTHER_TLS, Party, accounts, profile_of, shown, was_offered};
 
 /// The highest priority that a tenant may use.
 const HIGHEST: i32 = 1_000_000;
@@ -67,7 +67,7 @@ async fn two_tenants_and_an_administrator_get_what_is_theirs() -> Result<()> {
     for party in &parties {
         is_left_alone(&world, &party.uid, &party.leaf, 1).await?;
     }
-    show(&world, "each tenant has its own agent").await?;
+    println!("{}", shown(&world, "each tenant has its own agent").await?);
 
     let month = Window::lasting(30 * DAY);
     let leaf = world.client_leaf("takeover", KeyKind::EcdsaP256, month)?;
@@ -96,7 +96,10 @@ async fn two_tenants_and_an_administrator_get_what_is_theirs() -> Result<()> {
     // Nor does a tenant use what the administrator calls the same.
     let missing = ("ResolvedRefs", "False", "SecretNotFound");
     b.says("borrow", missing, &[]).await?;
-    show(&world, "the administrator took both over").await?;
+    println!(
+        "{}",
+        shown(&world, "the administrator took both over").await?
+    );
     let describe = ["describe", "opcp", "everything", "-n", a.api.namespace()];
     println!(
         "$ kubectl {}\n{}",
@@ -117,7 +120,10 @@ async fn two_tenants_and_an_administrator_get_what_is_theirs() -> Result<()> {
             tenant.says("everything", condition, &counts).await?;
         }
     }
-    show(&world, "the administrator's profile is gone").await?;
+    println!(
+        "{}",
+        shown(&world, "the administrator's profile is gone").await?
+    );
     was_offered(&world, a, &[&a.leaf, &leaf, &a.leaf])?;
     was_offered(&world, b, &[&b.leaf, &leaf, &b.leaf])?;
 

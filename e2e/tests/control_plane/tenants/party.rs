@@ -123,8 +123,8 @@ pub(super) fn accounts(names: &[&str]) -> Value {
     json!({"authenticatedAs": all.collect::<Vec<_>>()})
 }
 
-/// Prints what people see, of this test's namespaces.
-pub(super) async fn show(world: &ClusterWorld, when: &str) -> Result<()> {
+/// What people see of this test's namespaces.
+pub(super) async fn shown(world: &ClusterWorld, when: &str) -> Result<String> {
     // kubectl knows categories by what it read of the server before.
     world.kubectl.run(&["api-resources", "-o", "name"]).await?;
     let table = world.kubectl.run(&["get", "opamp", "-A"]).await?;
@@ -132,11 +132,11 @@ pub(super) async fn show(world: &ClusterWorld, when: &str) -> Result<()> {
         let rest = line.strip_prefix(world.api.namespace());
         line.starts_with("NAMESPACE") || rest.is_some_and(|rest| rest.starts_with(['-', ' ']))
     };
-    println!("# {when}\n$ kubectl get opamp -A");
-    for line in table.lines().filter(own) {
-        println!("{line}");
-    }
-    Ok(())
+    let lines: Vec<_> = table.lines().filter(own).collect();
+    Ok(format!(
+        "# {when}\n$ kubectl get opamp -A\n{}",
+        lines.join("\n")
+    ))
 }
 
 /// Exactly these certificates were ever offered to an agent, in this order.
