@@ -27,4 +27,5 @@ mod schema;
 mod settings;
 mod statuses;
 mod steps;
+mod tenants;
 mod withdrawn;

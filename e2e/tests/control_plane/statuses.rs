@@ -104,7 +104,7 @@ async fn law10_a_profile_that_changes_all_the_time_is_written_once_a_second() ->
 }
 
 /// Events of the namespace: object and reason, note, and how often.
-async fn told(world: &ClusterWorld) -> Result<BTreeSet<(String, String, u64)>> {
+pub(crate) async fn told(world: &ClusterWorld) -> Result<BTreeSet<(String, String, u64)>> {
     let list = world.api.list("Event").await?;
     let all = list["items"].as_array().into_iter().flatten();
     let told = all.map(|event| {
