@@ -1,11 +1,13 @@
 //! Watches that wait longer each time that they fail, up to a minute. Left to
 //! itself the client's watcher says of every listing that it begins, which
 //! counts as a success: one that is refused would be tried again each second
-//! for ever.
+//! for ever. And a watch that was refused would go on where it was: whoever
+//! forgot what it knew, because it may not know it any more, would never be
+//! told again.
 
 use std::fmt::Debug;
 
-use futures::{Stream, StreamExt as _, stream};
+use futures::{Stream, StreamExt as _, stream, stream::BoxStream};
 use kube::{
     Api, Resource,
     runtime::{
@@ -15,7 +17,10 @@ use kube::{
 };
 use serde::de::DeserializeOwned;
 
-/// As the client's watcher. That a listing begins is said once it succeeds.
+use super::fault::WatchFault;
+
+/// As the client's watcher. That a listing begins is said once it succeeds,
+/// and what was refused begins with one.
 pub(super) fn watch<K>(
     api: Api<K>,
     config: Config,
@@ -23,7 +28,22 @@ pub(super) fn watch<K>(
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
 {
-    patient(watcher(api, config))
+    patient(anew(move || watcher(api.clone(), config.clone()).boxed()))
+}
+
+/// Goes on with a new watch where one was refused.
+fn anew<K: Send + 'static>(
+    mut begin: impl FnMut() -> BoxStream<'static, watcher::Result<Event<K>>> + Send + 'static,
+) -> impl Stream<Item = watcher::Result<Event<K>>> + Send {
+    let first = begin();
+    stream::unfold((first, begin), |(mut events, mut begin)| async move {
+        let event = events.next().await?;
+        let fault = event.as_ref().err().map(WatchFault::from);
+        if fault.is_some_and(|fault| matches!(fault.code, Some(401 | 403))) {
+            events = begin();
+        }
+        Some((event, (events, begin)))
+    })
 }
 
 fn patient<K: Send>(
@@ -64,6 +84,34 @@ mod tests {
         }
         // Between every 30 and every 60 seconds, after a few sooner ones.
         assert!((10..=26).contains(&attempts), "{attempts}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn law8_what_was_refused_is_listed_anew() {
+        let status = kube::core::Status::failure("no", "Forbidden").with_code(403);
+        let refused = watcher::Error::WatchStartFailed(kube::Error::Api(status.boxed()));
+        let mut refused = Some(refused);
+        // It would go on with a change of what was listed long ago.
+        let mut begin = move || {
+            let listing = [Ok(Event::Init), Ok(Event::InitDone)];
+            let refused = refused.take().map(Err);
+            let rest = stream::iter([Ok(Event::Apply(1))]);
+            stream::iter(listing)
+                .chain(stream::iter(refused))
+                .chain(rest)
+                .boxed()
+        };
+        let said = patient(anew(move || begin())).map(|event| match event {
+            Ok(Event::Init) => "begins",
+            Ok(Event::InitDone) => "done",
+            Ok(_) => "change",
+            Err(_) => "refused",
+        });
+        let said: Vec<_> = said.collect().await;
+        assert_eq!(
+            said,
+            ["begins", "done", "refused", "begins", "done", "change"]
+        );
     }
 
     #[tokio::test(start_paused = true)]

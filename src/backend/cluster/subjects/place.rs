@@ -31,6 +31,8 @@ impl Place {
         self.mended(Kind::Account, &event);
         let known = || before.cloned().unwrap_or_default();
         let now = match event {
+            // Of the others nothing is known, and they are not gone.
+            Event::Apply(_) | Event::Delete(_) if before.is_none() => return None,
             Event::Init => {
                 self.listed_accounts.clear();
                 return None;

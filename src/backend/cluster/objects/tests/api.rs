@@ -17,6 +17,7 @@ use opamp_operator_api::OFFERABLE_LABEL;
 use serde_json::{Value, json};
 
 /// What may be listed and watched.
+#[derive(Clone)]
 pub(super) enum May {
     /// All Secrets.
     All,

@@ -242,6 +242,26 @@ async fn law9_what_may_not_be_read_heals_by_itself_and_touches_nobody() {
     assert!((0..2).all(|number| bench.told[&name(number)].len() == 1));
 }
 
+/// Also what was known before, and was not written since.
+#[tokio::test(start_paused = true)]
+async fn law9_what_may_not_be_read_any_more_heals_without_a_write() {
+    for (before, denied, objects) in [(names(3), names(0), 3), (May::All, names(0), 70)] {
+        let mut bench = Bench::new(before.clone());
+        for number in 0..objects {
+            bench.api.put(&name(number), true);
+        }
+        bench.want(objects);
+        bench.pass(300).await;
+        bench.knows_all();
+        bench.api.allow(denied);
+        bench.api.cut();
+        bench.pass(120).await;
+        bench.api.allow(before);
+        bench.pass(120).await;
+        bench.knows_all();
+    }
+}
+
 /// Any order of writes, rights, needs and interruptions: in the end everything
 /// is known, nothing was told twice in a row, and nothing older than before.
 #[tokio::test(start_paused = true)]
