@@ -273,7 +273,8 @@ impl Catalog {
     }
 
     /// A revision came into force, after its ledger entry was written. What
-    /// was never open to everyone is not what lost agents go back to.
+    /// was never open to everyone is not what lost agents go back to; nor are
+    /// settings for the server of another, which would send them away for good.
     pub fn adopt(
         &mut self,
         revision: Arc<Revision>,
@@ -285,7 +286,7 @@ impl Catalog {
         if let Some(state) = self.profiles.get_mut(&profile) {
             let before = state.current.replace(revision);
             if opened {
-                state.previous = before;
+                state.previous = before.filter(|before| !before.is_external());
             }
             state.in_effect(&spec);
             state.in_force = Some(spec);

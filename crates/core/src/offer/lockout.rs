@@ -5,7 +5,12 @@
 //! trust an agent must be able to verify our serving chain for the offered
 //! host, and with what it is offered it must be admitted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 use opamp_operator_api::{
@@ -18,7 +23,9 @@ use rustls::{
     crypto::aws_lc_rs,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use url::Url;
 use x509_parser::{
+    extensions::GeneralName,
     oid_registry::OID_PKCS1_RSAENCRYPTION,
     prelude::{FromDer as _, X509Certificate},
 };
@@ -59,6 +66,29 @@ impl Serving {
         })
     }
 
+    /// The hosts that its leaf names, as they stand in a URL.
+    fn names(&self) -> Vec<String> {
+        let leaf = self.chain.first().map(|der| X509Certificate::from_der(der));
+        let Some(Ok((_, leaf))) = leaf else {
+            return Vec::new();
+        };
+        let names = leaf.subject_alternative_name().ok().flatten();
+        let names = names.map(|names| names.value.general_names.as_slice());
+        let host = |name: &GeneralName<'_>| match name {
+            GeneralName::DNSName(name) => Some((*name).to_owned()),
+            GeneralName::IPAddress(bytes) => {
+                if let Ok(v4) = <[u8; 4]>::try_from(*bytes) {
+                    Some(Ipv4Addr::from(v4).to_string())
+                } else {
+                    let v6 = <[u8; 16]>::try_from(*bytes).ok()?;
+                    Some(format!("[{}]", Ipv6Addr::from(v6)))
+                }
+            }
+            _ => None,
+        };
+        names.into_iter().flatten().filter_map(host).collect()
+    }
+
     fn is_rsa(&self) -> bool {
         let leaf = self.chain.first().and_then(|der| {
             let (_, leaf) = X509Certificate::from_der(der).ok()?;
@@ -86,10 +116,10 @@ pub(super) fn check(
         );
     }
     if served_by == ServedBy::External {
-        if plan.endpoint == *context.advertised_url {
+        if is_ours(&plan.endpoint, context) {
             return Err(
-                "`endpoint` is this operator's own, so agents would come back: set `servedBy: Operator`, \
-                 or the endpoint of the other server"
+                "`endpoint` is this operator's own, so agents would come back, with what it then admits nobody by: \
+                 set `servedBy: Operator`, or the endpoint of the other server"
                     .into(),
             );
         }
@@ -114,6 +144,21 @@ pub(super) fn check(
     };
     verify_serving(&plan.trust(), serving, now)?;
     admitted(plan, credential, context.trust, now)
+}
+
+/// Whether this leads to ourselves: to our own port and path, by whatever
+/// scheme, at our own host or another name of our serving certificate. A
+/// wildcard there may be for others as well.
+fn is_ours(endpoint: &Url, context: &Context<'_>) -> bool {
+    let ours = context.advertised_url;
+    let same = endpoint.port_or_known_default() == ours.port_or_known_default()
+        && endpoint.path() == ours.path();
+    let host = endpoint.host_str().unwrap_or_default();
+    let named = || {
+        let names = context.serving.map(Serving::names).unwrap_or_default();
+        names.iter().any(|name| name.eq_ignore_ascii_case(host))
+    };
+    same && (endpoint.host() == ours.host() || named())
 }
 
 /// Why a new serving certificate does not go into use yet.

@@ -77,6 +77,55 @@ fn law2_what_is_for_another_server_is_no_credential_here() {
     assert!(proved(&World::new()), "as it is with our own");
 }
 
+/// What is offered for the server of another is recognised by nobody here, so
+/// whoever came back with it would stay outside.
+#[test]
+fn law4_settings_for_another_server_never_lead_back_here() {
+    let mut world = external();
+    let alias = Issue {
+        host: "alias.example.com",
+        ..Issue::server()
+    };
+    let pair = world.ca.issue(&alias);
+    world.serve(&pair);
+    for (endpoint, leads_here) in [
+        ("wss://opamp.example.com:4320/v1/opamp", true),
+        ("https://opamp.example.com:4320/v1/opamp", true),
+        ("wss://opamp.example.com:4320/v1/opamp?tenant=a", true),
+        ("wss://alias.example.com:4320/v1/opamp", true),
+        ("wss://other.example.com:4320/v1/opamp", false),
+        ("wss://opamp.example.com:4321/v1/opamp", false),
+        ("wss://opamp.example.com:4320/v2/opamp", false),
+    ] {
+        world.spec.opamp.endpoint = Some(endpoint.into());
+        let refused = match world.resolve().outcome {
+            Outcome::Unresolved(refusal) => Some(refusal.reason),
+            _ => None,
+        };
+        let wanted = leads_here.then_some(Reason::WouldLockOut);
+        assert_eq!(refused, wanted, "{endpoint}");
+    }
+}
+
+/// The way back: agents that come home while the first tries the new settings
+/// are not sent away by the old ones.
+#[test]
+fn law4_nobody_goes_back_to_settings_for_another_server() {
+    let away = external();
+    let home = World::new();
+    let mut catalog = home.catalog();
+    let spec = |world: &World| Arc::new(world.spec.clone());
+    let previous = |catalog: &Catalog| {
+        let state = catalog.get(&home.profile).unwrap();
+        state.previous.as_ref().map(|revision| revision.number())
+    };
+    catalog.adopt(home.revision(1), spec(&home), at(0).wall, true);
+    catalog.adopt(away.revision(2), spec(&away), at(10).wall, true);
+    assert_eq!(previous(&catalog), Some(1));
+    catalog.adopt(home.revision(3), spec(&home), at(20).wall, true);
+    assert_eq!(previous(&catalog), None);
+}
+
 #[test]
 fn law4_no_serving_certificate_waits_for_who_is_elsewhere() {
     let world = external();
