@@ -181,12 +181,20 @@ fn an_agent_that_is_to_leave_comes_to_the_operator_first() {
     refused(&[&file], "--endpoint");
     let (text, printed) = printed(&[&file, "--endpoint", URL]);
     assert_eq!(printed["server"]["endpoint"], URL);
-    assert_eq!(printed["server"]["headers"], Value::Null);
+    assert_eq!(printed["server"]["headers"]["X-Other"], Value::Null);
     assert_eq!(
         printed["server"]["tls"]["ca_file"],
         "/etc/opamp/server-ca.crt"
     );
     assert!(!text.contains("other"), "{text}");
+    // A token from a file would be shown to the other server too.
+    assert_eq!(printed["server"]["auth"], Value::Null);
+    let token = &printed["server"]["headers"]["Authorization"];
+    assert_eq!(token, "Bearer ${env:OPAMP_TOKEN}");
+    refused(
+        &[&file, "--endpoint", URL, "--token-file", "/token"],
+        "--token-env",
+    );
 }
 
 #[test]

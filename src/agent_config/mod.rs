@@ -222,6 +222,9 @@ fn token_variable(opamp: &OpAMPSettings, agent: &Agent) -> Result<Option<String>
         .headers
         .iter()
         .any(|header| header.name.eq_ignore_ascii_case("authorization"));
+    // What a supervisor reads from a file it shows to every server, whatever it
+    // is offered; what stands in its headers, offered ones replace.
+    let leaves = opamp.served_by == ServedBy::External;
     match (&agent.token_env, &agent.token_file) {
         (Some(name), _) => {
             let mut letters = name.chars();
@@ -231,12 +234,17 @@ fn token_variable(opamp: &OpAMPSettings, agent: &Agent) -> Result<Option<String>
             }
             Ok(Some(name.clone()))
         }
+        (None, Some(_)) if leaves => Err(
+            "the profile sends its agents to the server of another (`servedBy: External`), which would be shown the \
+             token from a file as well: use --token-env, or a certificate, instead of --token-file"
+                .into(),
+        ),
         (None, Some(_)) if offered => Err(
             "the profile offers `Authorization`, and a supervisor's token from a file overrides what it is offered: \
              use --token-env instead of --token-file"
                 .into(),
         ),
-        (None, None) if offered => Ok(Some("OPAMP_TOKEN".into())),
+        (None, None) if offered || leaves => Ok(Some("OPAMP_TOKEN".into())),
         (None, _) => Ok(None),
     }
 }
