@@ -74,7 +74,11 @@ impl Sections {
             let trusts = trust.ca_bundle_ref.is_some()
                 || trust.system_cas == SystemCAs::Include
                 || trust.insecure_skip_verify;
-            let connection = connection(reader, &part, trusts)?;
+            let clear = ["ws://", "http://"].iter().any(|clear| {
+                let scheme = other.endpoint.get(..clear.len());
+                scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(clear))
+            });
+            let connection = connection(reader, &part, trusts && !clear)?;
             let settings = OtherConnectionSettings {
                 destination_endpoint: other.endpoint.clone(),
                 headers: Some(connection.headers()),

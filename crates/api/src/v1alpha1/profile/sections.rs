@@ -13,7 +13,7 @@ use crate::schema;
 
 const UNIQUE_NAMES: &str =
     "self.all(h, self.exists_one(other, other.name.lowerAscii() == h.name.lowerAscii()))";
-const CLEAR: &str = "self.endpoint.matches('^(ws|http)://')";
+const CLEAR: &str = "self.endpoint.matches('^(?i)(ws|http)://')";
 const SAYS_TLS: &str = concat!(
     "(has(self.tls.caBundleRef) || self.tls.systemCAs == 'Include' || self.tls.insecureSkipVerify",
     " || has(self.tls.minVersion) || has(self.tls.maxVersion)",
