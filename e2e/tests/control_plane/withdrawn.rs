@@ -5,6 +5,7 @@ use anyhow::{Result, ensure};
 use e2e::cluster::ClusterWorld;
 use e2e::manifests::{CLIENT_TLS, offerable_tls};
 use e2e::scene::{PROFILE, SOON, Setup};
+use e2e::steps::comes_back;
 
 use crate::steps::{
     exchanges, greeted, is_left_alone, nobody_was_refused, offers, ready, shows_leaf,
@@ -43,6 +44,7 @@ async fn a_deleted_secret_stays_with_those_who_have_it() -> Result<()> {
     world.start_operator_again().await?;
     shows_leaf(&world, &first, &leaf).await?;
     is_left_alone(&world, &first, &leaf, 1).await?;
+    comes_back(&world, &second, "whatever it shows", |_| true).await?;
     exchanges(&world, &second, 1).await?;
     ensure!(offers(&world, &second).is_empty(), "offered after a start");
 
