@@ -10,6 +10,7 @@ mod pages;
 use std::{
     net::SocketAddr,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use axum::{
@@ -22,6 +23,7 @@ use axum::{
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
+    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +32,8 @@ pub use explanation::{Explanation, Line};
 
 /// Pages are made one at a time: whoever asks for many costs no more than one.
 const AT_ONCE: usize = 1;
+/// How long somebody waits for a turn.
+const TURN: Duration = Duration::from_secs(10);
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -99,11 +103,22 @@ async fn page(
     let Some(hub) = admin.hub.get().map(Arc::clone) else {
         return (StatusCode::SERVICE_UNAVAILABLE, "not started yet\n").into_response();
     };
-    let Ok(_turn) = admin.turns.acquire().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let Ok(Ok(turn)) = timeout(TURN, admin.turns.acquire_owned()).await else {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "others ask for pages: try again\n",
+        )
+            .into_response();
     };
-    // Thousands of agents take a while, which nobody else is to wait for.
-    let made = tokio::task::spawn_blocking(move || pages::page(&hub, &uri)).await;
+    // Thousands of agents take a while, which nobody else is to wait for. The
+    // page is made to its end, and its turn lasts so long, whether or not
+    // whoever asked still waits for it.
+    let making = move || {
+        let page = pages::page(&hub, &uri);
+        drop(turn);
+        page
+    };
+    let made = tokio::task::spawn_blocking(making).await;
     match made {
         Ok(Ok(yaml)) => ([(header::CONTENT_TYPE, "application/yaml")], yaml).into_response(),
         Ok(Err((status, text))) => (status, text).into_response(),

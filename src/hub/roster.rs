@@ -91,12 +91,13 @@ impl Roster {
         self.agents.lock().entry(uid).or_default().push(agent);
     }
 
-    /// Is there an agent already for which a link with this verdict speaks?
+    /// The agent that is there already, for which a link with this verdict
+    /// speaks.
     #[must_use]
-    pub fn knows(&self, uid: InstanceUid, verdict: &Verdict) -> bool {
+    pub fn known(&self, uid: InstanceUid, verdict: &Verdict) -> Option<SharedAgent> {
         let agents = self.agents.lock();
         let known = agents.get(&uid).map(Vec::as_slice).unwrap_or_default();
-        speaks_for(known, verdict).is_some()
+        speaks_for(known, verdict).map(Arc::clone)
     }
 
     /// The agent for which a link with this verdict speaks under `uid`: in the

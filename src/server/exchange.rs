@@ -129,14 +129,15 @@ pub(super) fn find(
     verdict: &Verdict,
     now: Now,
 ) -> Result<SharedAgent, Denied> {
-    if !hub.roster.knows(uid, verdict) {
-        let newcomer = Agent::new(uid, "", now);
-        if !newcomer.admits(verdict) {
-            return Err(Denied::Retired);
-        }
-        // It is free again at once: this only asks for one.
-        hub.roster.seat(&newcomer, verdict).ok_or(Denied::Quota)?;
+    if let Some(known) = hub.roster.known(uid, verdict) {
+        return Ok(known);
     }
+    let newcomer = Agent::new(uid, "", now);
+    if !newcomer.admits(verdict) {
+        return Err(Denied::Retired);
+    }
+    // It is free again at once: this only asks for one.
+    hub.roster.seat(&newcomer, verdict).ok_or(Denied::Quota)?;
     hub.roster.find(uid, verdict, now).ok_or(Denied::Full)
 }
 

@@ -169,7 +169,7 @@ impl Quotas {
         uid: InstanceUid,
         verdict: &Verdict,
     ) -> Result<(), Denied> {
-        if hub.roster.knows(uid, verdict) {
+        if hub.roster.known(uid, verdict).is_some() {
             return Ok(());
         }
         let rate = Rate::new(self.limits.new_agents_per_identity, HOUR);

@@ -9,12 +9,14 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     time::{Instant, timeout},
 };
-use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
 
 use crate::{
     h2::H2,
     offers::{candidate, profile, target},
-    world::{PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello, links},
+    world::{
+        PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello, links, refused_for_room,
+    },
 };
 
 fn short() -> Limits {
@@ -147,16 +149,6 @@ async fn law10_one_address_leaves_seats_to_others() {
     ask(&mut agent, &hello(1)).await;
 }
 
-async fn refused_for_room(world: &World) {
-    match timeout(SOON, world.upgrade(Some(TOKEN))).await {
-        Ok(Err(Error::Http(response))) => {
-            assert_eq!(response.status(), 503);
-            assert!(response.headers().contains_key("retry-after"));
-        }
-        other => panic!("{:?}", other.map(|other| other.map(|_| "upgraded"))),
-    }
-}
-
 #[tokio::test]
 async fn law10_a_websocket_counts_as_long_as_it_lives() {
     let world = World::trusting(Limits {
@@ -171,7 +163,7 @@ async fn law10_a_websocket_counts_as_long_as_it_lives() {
         open.push(socket);
     }
     // More are answered, not left in the backlog.
-    refused_for_room(&world).await;
+    refused_for_room(&world, TOKEN).await;
     let answer = world.ask(PROTOBUF, &hello(3).encode_to_vec()).await;
     assert_eq!(answer.status, 503);
     assert!(answer.retry_after().is_some());
@@ -187,7 +179,7 @@ async fn law10_a_websocket_counts_as_long_as_it_lives() {
     .await
     .expect("room in time");
     ask(&mut again, &hello(3)).await;
-    refused_for_room(&world).await;
+    refused_for_room(&world, TOKEN).await;
 }
 
 async fn ends_as_agent(mut socket: Socket) {

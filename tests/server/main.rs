@@ -16,6 +16,7 @@ mod large;
 mod offers;
 mod peer;
 mod quotas;
+mod reviews;
 mod rows;
 mod slow;
 mod standing;

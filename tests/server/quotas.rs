@@ -4,11 +4,13 @@
 use opamp_operator::server::Limits;
 use opamp_wire::{Message as _, proto::AgentToServer};
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{Error, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
     throttle::told_to_wait,
-    world::{OTHER, PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello},
+    world::{
+        OTHER, PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello, refused_for_room,
+    },
 };
 
 fn polls_as(token: &str) -> String {
@@ -28,21 +30,6 @@ fn law10_no_default_throttles_a_fleet_of_one_identity_that_comes_back_whole() {
     assert!(limits.messages_per_connection >= 10);
 }
 
-async fn refused(world: &World, token: &str) {
-    match timeout(SOON, world.upgrade(Some(token))).await {
-        Ok(Err(Error::Http(response))) => {
-            assert_eq!(response.status(), 503);
-            let retry: u64 = response.headers()["retry-after"]
-                .to_str()
-                .unwrap()
-                .parse()
-                .unwrap();
-            assert!((30..60).contains(&retry));
-        }
-        other => panic!("{:?}", other.map(|other| other.map(|_| "upgraded"))),
-    }
-}
-
 #[tokio::test]
 async fn m12_law10_an_identity_has_so_many_connections() {
     let world = World::trusting(Limits {
@@ -56,7 +43,7 @@ async fn m12_law10_an_identity_has_so_many_connections() {
         ask(&mut socket, &hello(uid)).await;
         open.push(socket);
     }
-    refused(&world, TOKEN).await;
+    refused_for_room(&world, TOKEN).await;
     let answer = world.ask(PROTOBUF, &hello(3).encode_to_vec()).await;
     assert_eq!(answer.status, 503);
     assert!((30..60).contains(&answer.retry_after().unwrap()));
@@ -74,7 +61,7 @@ async fn m12_law10_an_identity_has_so_many_connections() {
     };
     let mut again = timeout(SOON, again).await.expect("room in time");
     ask(&mut again, &hello(3)).await;
-    refused(&world, TOKEN).await;
+    refused_for_room(&world, TOKEN).await;
 }
 
 #[tokio::test]

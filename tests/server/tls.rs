@@ -21,7 +21,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
-    identity::ACCOUNT_TOKEN,
+    reviews::ACCOUNT_TOKEN,
     world::{SOON, TOKEN, World, tokens},
 };
 

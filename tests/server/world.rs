@@ -402,3 +402,19 @@ pub(crate) fn links(world: &World, uid: u8) -> Vec<LinkId> {
     let agent = world.hub.roster.find(uid, &verdict, now).unwrap();
     agent.lock().links().iter().map(|link| link.id).collect()
 }
+
+/// Told that there is no room, and when to come again.
+pub(crate) async fn refused_for_room(world: &World, token: &str) {
+    match timeout(SOON, world.upgrade(Some(token))).await {
+        Ok(Err(Error::Http(response))) => {
+            assert_eq!(response.status(), 503);
+            let retry: u64 = response.headers()["retry-after"]
+                .to_str()
+                .unwrap()
+                .parse()
+                .unwrap();
+            assert!((30..60).contains(&retry));
+        }
+        other => panic!("{:?}", other.map(|other| other.map(|_| "upgraded"))),
+    }
+}

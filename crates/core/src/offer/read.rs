@@ -64,7 +64,17 @@ pub(super) struct Reader<'s, F> {
     pub(super) until: Option<Timestamp>,
 }
 
-impl<'a, F: Fn(&ObjectRef) -> &'a Observed> Reader<'_, F> {
+impl<'a, 'k, F: Fn(&ObjectRef) -> &'a Observed> Reader<'k, F> {
+    pub(super) fn new(key: &'k ProfileKey, observe: F, now: Now) -> Self {
+        Self {
+            key,
+            observe,
+            now,
+            references: Vec::new(),
+            until: None,
+        }
+    }
+
     pub(super) fn connection(&mut self, section: &Section<'_>) -> Result<Connection, Stop> {
         let headers = self.headers(&section.headers, section.tls, || {
             format!("`{}endpoint` must be wss:// or https://", section.path)

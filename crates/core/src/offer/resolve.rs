@@ -37,13 +37,7 @@ pub fn resolve<'a>(
     context: &Context<'_>,
     now: Now,
 ) -> Resolution {
-    let mut reader = Reader {
-        key,
-        observe,
-        now,
-        references: Vec::new(),
-        until: None,
-    };
+    let mut reader = Reader::new(key, observe, now);
     let outcome = match draft(&mut reader, spec, context) {
         Ok(draft) => Outcome::Resolved(Box::new(draft)),
         Err(Stop::Pending) => Outcome::Pending,
@@ -66,13 +60,7 @@ pub fn preview<'a>(
     advertised_url: &url::Url,
     now: Now,
 ) -> Option<Refusal> {
-    let mut reader = Reader {
-        key,
-        observe,
-        now,
-        references: Vec::new(),
-        until: None,
-    };
+    let mut reader = Reader::new(key, observe, now);
     let read = plan(&mut reader, spec, advertised_url);
     let read = read.and_then(|_| Sections::read(&mut reader, spec));
     match read {

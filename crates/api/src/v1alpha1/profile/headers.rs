@@ -3,16 +3,16 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rules::{HEADER_NAME, HEADER_VALUE, NO_CREDENTIAL_IN_CLEAR, VALUE_OR_SOURCE};
 use crate::schema;
 
 /// One HTTP header. Its value is either clear text or comes from a Secret.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.value) != has(self.valueFrom)")
-        .message("must have exactly one of `value` and `valueFrom`"),
-    validation = Rule::new("!(self.name.lowerAscii() in ['authorization', 'cookie', 'proxy-authorization', 'x-api-key']) || !has(self.value)")
-        .message("may not carry a credential in clear text; put it into a Secret and use `valueFrom`")
+    validation = Rule::new(VALUE_OR_SOURCE.0).message(VALUE_OR_SOURCE.1),
+    validation = Rule::new(NO_CREDENTIAL_IN_CLEAR.0)
+        .message(NO_CREDENTIAL_IN_CLEAR.1)
         .reason(Reason::FieldValueForbidden)
         .field_path(".value")
 )]
@@ -20,8 +20,7 @@ pub struct HeaderSetting {
     /// Name of the header. Names that the transport or the operator needs are refused.
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[-!#$%&*+.^_`|~0-9A-Za-z]+$')")
-            .message("must be an HTTP header name: letters, digits and any of !#$%&*+-.^_`|~"),
+        validation = Rule::new(HEADER_NAME.0).message(HEADER_NAME.1),
         validation = Rule::new("!(self.lowerAscii() in ['accept-encoding', 'connection', 'content-encoding', 'content-length', 'content-type', 'expect', 'host', 'keep-alive', 'te', 'trailer', 'transfer-encoding', 'upgrade']) && !self.lowerAscii().startsWith('proxy-') && !self.lowerAscii().startsWith('sec-websocket-')")
             .message("may not be a header of the transport: it would keep agents from connecting")
             .reason(Reason::FieldValueForbidden),
@@ -35,8 +34,7 @@ pub struct HeaderSetting {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 4096))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[!-~]([ -~]*[!-~])?$')")
-            .message("must be printable ASCII without a space at either end")
+        validation = Rule::new(HEADER_VALUE.0).message(HEADER_VALUE.1)
     )]
     pub value: Option<String>,
 

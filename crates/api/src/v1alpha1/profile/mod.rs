@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 mod headers;
 mod proxy;
+mod rules;
 mod sections;
 mod selector;
 mod settings;

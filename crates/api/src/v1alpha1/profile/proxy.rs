@@ -3,7 +3,12 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::HeaderValueSource;
+use super::{
+    HeaderValueSource,
+    rules::{
+        HEADER_NAME, HEADER_VALUE, NO_CREDENTIAL_IN_CLEAR, UNIQUE_NAMES, VALUE_OR_SOURCE, url_form,
+    },
+};
 
 /// A proxy through which agents connect. OpAMP Supervisors ignore it. Leaving
 /// it out later takes nothing back: OpAMP has no such message.
@@ -24,7 +29,7 @@ pub struct ProxySettings {
         validation = Rule::new("!self.matches('^[a-z]*://[^/?#]*@')")
             .message("may not contain user info; use `connectHeaders` with `valueFrom`")
             .reason(Reason::FieldValueForbidden),
-        validation = Rule::new(PROXY_FORM)
+        validation = Rule::new(url_form!("/?"))
             .message("must name a host, may name a port from 1 to 65535, and nothing else")
     )]
     pub url: String,
@@ -35,27 +40,18 @@ pub struct ProxySettings {
     #[schemars(length(max = 8))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new("self.all(h, self.exists_one(other, other.name.lowerAscii() == h.name.lowerAscii()))")
-            .message("must have names that are unique without regard to case")
+        validation = Rule::new(UNIQUE_NAMES.0).message(UNIQUE_NAMES.1)
     )]
     pub connect_headers: Vec<ConnectHeader>,
 }
-
-/// Scheme, host, port: see the form of `endpoint`.
-const PROXY_FORM: &str = concat!(
-    r#"self.matches("^[a-z]*://([^/?#]*@)?"#,
-    r#"([A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?|[\\[][0-9A-Fa-f:.]+[\\]])"#,
-    r#"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?/?$")"#,
-);
 
 /// One header of a `CONNECT` request, for example `Proxy-Authorization`.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("has(self.value) != has(self.valueFrom)")
-        .message("must have exactly one of `value` and `valueFrom`"),
-    validation = Rule::new("!(self.name.lowerAscii() in ['authorization', 'cookie', 'proxy-authorization', 'x-api-key']) || !has(self.value)")
-        .message("may not carry a credential in clear text; put it into a Secret and use `valueFrom`")
+    validation = Rule::new(VALUE_OR_SOURCE.0).message(VALUE_OR_SOURCE.1),
+    validation = Rule::new(NO_CREDENTIAL_IN_CLEAR.0)
+        .message(NO_CREDENTIAL_IN_CLEAR.1)
         .reason(Reason::FieldValueForbidden)
         .field_path(".value")
 )]
@@ -63,8 +59,7 @@ pub struct ConnectHeader {
     /// Name of the header. Names that the transport needs are refused.
     #[schemars(length(min = 1, max = 128))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[-!#$%&*+.^_`|~0-9A-Za-z]+$')")
-            .message("must be an HTTP header name: letters, digits and any of !#$%&*+-.^_`|~"),
+        validation = Rule::new(HEADER_NAME.0).message(HEADER_NAME.1),
         validation = Rule::new("!(self.lowerAscii() in ['connection', 'content-encoding', 'content-length', 'content-type', 'expect', 'host', 'keep-alive', 'proxy-connection', 'te', 'trailer', 'transfer-encoding', 'upgrade'])")
             .message("may not be a header of the transport: it would keep agents from connecting")
             .reason(Reason::FieldValueForbidden)
@@ -75,8 +70,7 @@ pub struct ConnectHeader {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(min = 1, max = 4096))]
     #[x_kube(
-        validation = Rule::new("self.matches('^[!-~]([ -~]*[!-~])?$')")
-            .message("must be printable ASCII without a space at either end")
+        validation = Rule::new(HEADER_VALUE.0).message(HEADER_VALUE.1)
     )]
     pub value: Option<String>,
 

@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::{
     CertificateSource, ClientCertificate, HeaderSetting, OpAMPConnectionProfileSpec, ProxySettings,
     ServerTrust,
+    rules::{UNIQUE_NAMES, url_form},
 };
 use crate::schema;
 
-const UNIQUE_NAMES: &str =
-    "self.all(h, self.exists_one(other, other.name.lowerAscii() == h.name.lowerAscii()))";
 const CLEAR: &str = "self.endpoint.matches('^(?i)(ws|http)://')";
 const SAYS_TLS: &str = concat!(
     "(has(self.tls.caBundleRef) || self.tls.systemCAs == 'Include' || self.tls.insecureSkipVerify",
@@ -94,8 +93,7 @@ pub struct TelemetryConnection {
     #[schemars(length(max = 16))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new(UNIQUE_NAMES)
-            .message("must have names that are unique without regard to case")
+        validation = Rule::new(UNIQUE_NAMES.0).message(UNIQUE_NAMES.1)
     )]
     pub headers: Vec<HeaderSetting>,
 
@@ -114,14 +112,9 @@ pub struct TelemetryConnection {
     pub proxy: Option<ProxySettings>,
 }
 
-/// As the form of `endpoint` of an OpAMP server, with a path and without `$`,
-/// which collectors take for the beginning of a variable.
-const RECEIVER_FORM: &str = concat!(
-    r#"self.matches("^[a-z]*://([^/?#]*@)?"#,
-    r#"([A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?|[\\[][0-9A-Fa-f:.]+[\\]])"#,
-    r#"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"#,
-    r#"/([-A-Za-z0-9._~!&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})+$")"#,
-);
+/// With a path, and without `$`, which collectors take for the beginning of a
+/// variable.
+const RECEIVER_FORM: &str = url_form!(r#"/([-A-Za-z0-9._~!&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})+"#);
 
 /// A connection that an agent knows by a name of its own.
 #[derive(KubeSchema, Serialize, Deserialize, Clone, Debug, PartialEq)]
@@ -157,8 +150,7 @@ pub struct OtherConnection {
     #[schemars(length(max = 16))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new(UNIQUE_NAMES)
-            .message("must have names that are unique without regard to case")
+        validation = Rule::new(UNIQUE_NAMES.0).message(UNIQUE_NAMES.1)
     )]
     pub headers: Vec<HeaderSetting>,
 

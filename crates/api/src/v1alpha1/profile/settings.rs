@@ -4,7 +4,10 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientCertificate, HeaderSetting, ProxySettings, ServerTrust};
+use super::{
+    ClientCertificate, HeaderSetting, ProxySettings, ServerTrust,
+    rules::{UNIQUE_NAMES, url_form},
+};
 
 /// How agents connect to their OpAMP server. An offer is always complete:
 /// what is not listed here, agents will no longer have.
@@ -84,8 +87,7 @@ pub struct OpAMPSettings {
     #[schemars(length(max = 24))]
     #[x_kube(
         merge_strategy = ListMerge::Map(vec!["name".into()]),
-        validation = Rule::new("self.all(h, self.exists_one(other, other.name.lowerAscii() == h.name.lowerAscii()))")
-            .message("must have names that are unique without regard to case")
+        validation = Rule::new(UNIQUE_NAMES.0).message(UNIQUE_NAMES.1)
     )]
     pub headers: Vec<HeaderSetting>,
 
@@ -102,15 +104,10 @@ pub struct OpAMPSettings {
     pub proxy: Option<ProxySettings>,
 }
 
-/// Scheme, host, port, then path and query in the characters of RFC 3986.
-/// One expression instead of a URL function, so that every implementation of
-/// CEL gives the same verdict.
-const ENDPOINT_FORM: &str = concat!(
-    r#"self.matches("^[a-z]*://([^/?#]*@)?"#,
-    r#"([A-Za-z0-9_]([-A-Za-z0-9_.]*[A-Za-z0-9_])?|[\\[][0-9A-Fa-f:.]+[\\]])"#,
-    r#"(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?"#,
-    r#"([/?]([-A-Za-z0-9._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*)?(#.*)?$")"#,
-);
+/// Then path and query in the characters of RFC 3986; a fragment is refused in
+/// words of its own.
+const ENDPOINT_FORM: &str =
+    url_form!(r#"([/?]([-A-Za-z0-9._~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2})*)?(#.*)?"#);
 
 fn default_heartbeat() -> u32 {
     30
