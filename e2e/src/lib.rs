@@ -23,6 +23,7 @@ pub mod parts;
 pub mod pki;
 pub mod process;
 pub mod raw_server;
+pub mod receiver;
 pub mod scene;
 mod setup;
 pub mod state;

@@ -1,6 +1,8 @@
 //! The real `OpAMP` Supervisor with a real collector.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -35,6 +37,9 @@ impl Release {
         }
     }
 }
+
+/// What keeps a collector from listening for those who ask for its metrics.
+const SILENT: &str = "--set=service.telemetry.metrics.level=none";
 
 /// The file with the token, where there is one.
 pub const TOKEN: &str = "token";
@@ -88,8 +93,11 @@ impl Supervisor {
         options: &Options,
     ) -> Result<Self> {
         prepare(folder, server_ca)?;
-        let executable = parts.path("otelcol")?;
-        let config = supervisor_config(folder, executable, options);
+        let mut executable = parts.path("otelcol")?.to_owned();
+        if options.own_telemetry {
+            executable = measuring(folder, &executable)?;
+        }
+        let config = supervisor_config(folder, &executable, options);
         if options.token_from_file {
             write_atomically(&folder.join(TOKEN), &options.token)?;
         }
@@ -118,7 +126,7 @@ impl Supervisor {
         agent["opamp_server_port"] = own_port().into();
         // Also while the supervisor only asks the collector what it is: else
         // all collectors of the machine want the same port 8888.
-        agent["args"] = json!(["--set=service.telemetry.metrics.level=none"]);
+        agent["args"] = json!([SILENT]);
         agent["bootstrap_timeout"] = "50s".into();
         agent["config_apply_timeout"] = "30s".into();
         config["telemetry"] = json!({"logs": {"level": "debug", "output_paths": ["stdout"]}});
@@ -229,6 +237,29 @@ pub fn prepare(folder: &Path, server_ca: &str) -> Result<()> {
     write_atomically(&folder.join(CA_FILE), server_ca)?;
     let collector = serde_saphyr::to_string(&collector_config())?;
     write_atomically(&folder.join(COLLECTOR), &collector)
+}
+
+/// A collector that measures itself as soon as it is told where that goes: until
+/// then it would listen on port 8888, which others of this machine may have.
+/// It is told no CA, and trusts that of the operator as a machine's roots.
+fn measuring(folder: &Path, collector: &Path) -> Result<PathBuf> {
+    let script = folder.join("otelcol");
+    let (collector, roots) = (collector.display(), folder.join(CA_FILE));
+    let (effective, roots) = (folder.join("storage/effective.yaml"), roots.display());
+    let effective = effective.display();
+    let text = format!(
+        "#!/bin/sh\n\
+         export SSL_CERT_FILE='{roots}'\n\
+         level=none\n\
+         if grep -q 'periodic:' '{effective}' 2>/dev/null; then level=basic; fi\n\
+         case $1 in\n\
+         --*) exec '{collector}' \"$@\" --set=service.telemetry.metrics.level=$level ;;\n\
+         *) exec '{collector}' \"$@\" ;;\n\
+         esac\n"
+    );
+    write_atomically(&script, &text)?;
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+    Ok(script)
 }
 
 fn spawn(

@@ -27,5 +27,6 @@ mod schema;
 mod settings;
 mod statuses;
 mod steps;
+mod telemetry;
 mod tenants;
 mod withdrawn;

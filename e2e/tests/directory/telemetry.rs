@@ -1,101 +1,39 @@
 //! Own telemetry: the real supervisor gives it to its collector, and a receiver
 //! gets it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::eventually::{Look, eventually};
 use e2e::manifests::{mutual_tls, profile};
+use e2e::receiver::Receiver;
 use e2e::supervisor::Options;
 use e2e::world::{PROFILE, SOON, Setup, World};
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
 
 use crate::steps::{applies_leaf, exchanges, nobody_was_refused, offers};
 
 /// A collector is started anew, and its log is exported every second.
 const RESTART: Duration = Duration::from_secs(90);
 
-/// Heads of the requests that an OTLP receiver got.
-struct Receiver {
-    port: u16,
-    heads: watch::Receiver<Vec<String>>,
-}
-
-impl Receiver {
-    async fn start() -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-        let port = listener.local_addr()?.port();
-        let (heads, seen) = watch::channel(Vec::new());
-        let heads = Arc::new(heads);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(receive(stream, Arc::clone(&heads)));
-            }
-        });
-        Ok(Self { port, heads: seen })
-    }
-
-    /// Waits for a request to this path; returns its head.
-    async fn got(&mut self, path: &str) -> Result<String> {
-        let line = format!("POST {path} ");
-        let is_it = |head: &&String| head.starts_with(&line);
-        let wait = self
-            .heads
-            .wait_for(|heads| heads.iter().any(|head| is_it(&head)));
-        let heads = tokio::time::timeout(RESTART, wait).await;
-        let heads = heads.with_context(|| format!("nothing came to {path}"))??;
-        heads.iter().find(is_it).cloned().context("a request")
-    }
-}
-
-/// Reads requests and is content with each.
-async fn receive(mut stream: TcpStream, heads: Arc<watch::Sender<Vec<String>>>) {
-    let mut read = Vec::new();
-    loop {
-        let end = read.windows(4).position(|w| w == b"\r\n\r\n");
-        let head = end.map(|end| String::from_utf8_lossy(&read[..end]).to_ascii_lowercase());
-        let length = head.as_deref().map_or(0, |head| {
-            let lines = head.lines();
-            let mut lengths = lines.filter_map(|line| line.strip_prefix("content-length:"));
-            let length = lengths.next().and_then(|length| length.trim().parse().ok());
-            length.unwrap_or(0)
-        });
-        if let Some(end) = end.filter(|end| read.len() >= end + 4 + length) {
-            let head = String::from_utf8_lossy(&read[..end]).into_owned();
-            heads.send_modify(|heads| heads.push(head));
-            read.drain(..end + 4 + length);
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n";
-            if stream.write_all(answer).await.is_err() {
-                return;
-            }
-        } else if !matches!(stream.read_buf(&mut read).await, Ok(1..)) {
-            return;
-        }
-    }
-}
-
-fn with_telemetry(port: u16, metrics: &str) -> Value {
-    let receiver = |path: &str, team: &str| {
+fn with_telemetry(receiver: &Receiver, metrics: &str) -> Value {
+    let to = |path: &str, team: &str| {
         json!({
-            "endpoint": format!("http://127.0.0.1:{port}{path}"),
+            "endpoint": receiver.url(path),
             "headers": [{"name": "X-Team", "value": team}],
         })
     };
     let mut profile = profile(PROFILE, &mutual_tls());
     profile["spec"]["ownTelemetry"] = json!({
-        "metrics": receiver(metrics, "blue: metrics"),
-        "logs": receiver("/v1/logs", "blue, 'logs' # and more"),
+        "metrics": to(metrics, "blue: metrics"),
+        "logs": to("/v1/logs", "blue, 'logs' # and more"),
     });
     profile
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn h28_a_supervisor_restarts_its_collector_with_its_own_telemetry() -> Result<()> {
-    let mut receiver = Receiver::start().await?;
+    let mut receiver = Receiver::start(None).await?;
     let (mut world, leaf) = World::with_mutual_tls("telemetry", Setup::default()).await?;
     let reports = Options {
         own_telemetry: true,
@@ -114,14 +52,15 @@ async fn h28_a_supervisor_restarts_its_collector_with_its_own_telemetry() -> Res
     let offered = offers(&world, &uid).len();
 
     // The collector sends its log to where the profile says, with the headers.
-    let manifest = with_telemetry(receiver.port, "/v1/metrics");
+    let manifest = with_telemetry(&receiver, "/v1/metrics");
     world.manifests.apply(&manifest)?;
-    let head = receiver.got("/v1/logs").await?.to_ascii_lowercase();
+    let head = receiver.got("/v1/logs", RESTART).await?;
     ensure!(head.contains("x-team: blue, 'logs' # and more"), "{head}");
-    // Metrics are switched off in this collector; it is told all the same.
+    let head = receiver.got("/v1/metrics", RESTART).await?;
+    ensure!(head.contains("x-team: blue: metrics"), "{head}");
     let folder = world.folder().join("supervisors/reports/storage");
     let effective = || std::fs::read_to_string(folder.join("effective.yaml")).unwrap_or_default();
-    let told = |path: &str| format!("http://127.0.0.1:{}{path}", receiver.port);
+    let told = |path: &str| receiver.url(path);
     let config = effective();
     ensure!(config.contains(&told("/v1/metrics")), "{config}");
     ensure!(config.contains("blue: metrics"), "{config}");
@@ -132,7 +71,7 @@ async fn h28_a_supervisor_restarts_its_collector_with_its_own_telemetry() -> Res
     ensure!(all.last().is_some_and(|offer| !offer.opamp), "{all:?}");
 
     // A change alone: told again, on the same connection, and no new revision.
-    let manifest = with_telemetry(receiver.port, "/v2/metrics");
+    let manifest = with_telemetry(&receiver, "/v2/metrics");
     world.manifests.apply(&manifest)?;
     eventually("the collector has the new endpoint", RESTART, || {
         let config = effective();
