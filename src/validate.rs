@@ -219,14 +219,18 @@ impl Validator {
                 continue;
             }
             let observe = |name: &ObjectRef| objects.get(name).unwrap_or(&PENDING);
-            if let Some(refusal) = preview(key, spec, observe, &url, now) {
+            let refusals = preview(key, spec, observe, &url, now);
+            if refusals.is_empty() {
+                continue;
+            }
+            self.verdict.accepted -= 1;
+            self.verdict.refused += 1;
+            for refusal in refusals {
                 let text = format!(
                     "{key}: {}=False/{}: {}",
                     refusal.condition, refusal.reason, refusal.message
                 );
                 self.verdict.refusals.push(say(text));
-                self.verdict.accepted -= 1;
-                self.verdict.refused += 1;
             }
         }
         self.verdict

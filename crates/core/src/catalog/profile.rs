@@ -33,6 +33,8 @@ pub struct ProfileState {
     pub stored: Stored,
     /// Why the newest version is not in force, if it is not.
     pub refusal: Option<Refusal>,
+    /// What is wrong beside OpAMP, and keeps nothing of that back.
+    pub beside: Vec<Refusal>,
     /// Why the operator's new serving certificate waits for its agents.
     pub serving_held_back: Option<String>,
     /// Its objects when it was last resolved.
@@ -44,8 +46,8 @@ pub struct ProfileState {
     /// The spec that `current` was made of: whom it selects and at which
     /// priority is as much in force as the settings are.
     pub in_force: Option<Arc<OpAMPConnectionProfileSpec>>,
-    /// An object of `in_force` that its owner took away: who has the settings
-    /// keeps them, and nobody else is offered them.
+    /// An object of the settings for OpAMP in force that its owner took away:
+    /// who has the settings keeps them, and nobody else is offered them.
     pub withdrawn: Option<ObjectRef>,
     /// When `current` came into force.
     pub started: Option<Timestamp>,
@@ -68,6 +70,7 @@ impl ProfileState {
         Self {
             stored,
             refusal: None,
+            beside: Vec::new(),
             serving_held_back: None,
             references: Vec::new(),
             current: None,
@@ -91,30 +94,38 @@ impl ProfileState {
         self.stored.spec.as_ref().ok()
     }
 
-    /// Everything that it needs to know about: also of the settings in force,
-    /// which go to new agents only while their objects may be offered.
+    /// Everything that it needs to know about: also of the settings in force
+    /// and of those before, which go to agents only while their objects may be
+    /// offered.
     pub(super) fn references(&self, namespace: &str) -> BTreeSet<ObjectRef> {
-        let specs = [self.spec(), self.in_force.as_ref()];
-        let specs = specs.into_iter().flatten();
-        specs.flat_map(|spec| references(namespace, spec)).collect()
+        let spec = self.spec().map(|spec| references(namespace, spec));
+        let mut all = spec.unwrap_or_default();
+        let revisions = self.current.iter().chain(&self.previous);
+        all.extend(revisions.flat_map(|revision| revision.objects().cloned()));
+        all
     }
 
-    /// Whether an object of the settings in force was taken away: whether that
-    /// changed.
-    pub(super) fn withdraw<'a>(
-        &mut self,
-        namespace: &str,
-        observe: impl Fn(&ObjectRef) -> &'a Observed,
-    ) -> bool {
-        let in_force = self.in_force.as_ref();
-        let names = in_force.map(|spec| references(namespace, spec));
+    /// Holds back what of the settings in force, and of those before, was taken
+    /// away. Whether that changed.
+    pub(super) fn withdraw<'a>(&mut self, observe: impl Fn(&ObjectRef) -> &'a Observed) -> bool {
         let taken = |object: &ObjectRef| match observe(object) {
             Observed::Absent | Observed::Forbidden(_) => true,
             Observed::Present(present) => object.kind == ObjectKind::Secret && !present.offerable,
             Observed::Pending => false,
         };
-        let withdrawn = names.into_iter().flatten().find(taken);
-        let changed = self.withdrawn != withdrawn;
+        let mut changed = false;
+        for revision in [&mut self.current, &mut self.previous]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(held) = revision.withhold(taken) {
+                *revision = Arc::new(held);
+                changed = true;
+            }
+        }
+        let current = self.current.as_ref();
+        let withdrawn = current.and_then(|current| current.taken(taken)).cloned();
+        changed |= self.withdrawn != withdrawn;
         self.withdrawn = withdrawn;
         changed
     }

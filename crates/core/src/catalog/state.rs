@@ -77,8 +77,8 @@ pub enum Settled {
     Gone,
     /// The settings in force stay.
     Unchanged,
-    /// The settings for OpAMP stay. They are for others now, or those beside
-    /// them changed.
+    /// The settings for OpAMP stay. They are for others now, those beside them
+    /// changed, or what may be offered of them did.
     Retargeted,
     /// New settings: to be numbered, stored and adopted.
     Draft(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
@@ -223,17 +223,23 @@ impl Catalog {
             Ok(spec) => Arc::clone(spec),
             Err(refusal) => {
                 let refusal = refusal.clone();
+                state.beside.clear();
                 state.conclude(Some(refusal));
                 return Settled::Unchanged;
             }
         };
         if let Some(refusal) = self.settings.forbids(&key.namespace, &spec) {
+            state.beside.clear();
             state.conclude(Some(refusal));
             return Settled::Unchanged;
         }
         let observe = |object: &ObjectRef| observed(objects, object);
-        let resolution = resolve(key, &spec, observe, context, now);
+        let last = state.current.as_deref();
+        let resolution = resolve(key, &spec, last, observe, context, now);
         state.until = resolution.until.map(|wall| now.uptime_at(wall));
+        if !matches!(resolution.outcome, Outcome::Pending) {
+            state.beside = resolution.beside;
+        }
         match resolution.outcome {
             Outcome::Pending => Settled::Unchanged,
             Outcome::Unresolved(refusal) => {
@@ -257,12 +263,16 @@ impl Catalog {
                 state.conclude(None);
                 // The same settings for OpAMP, perhaps for others, or with
                 // others beside them.
-                let changed = *same.selector() != draft.selector || !draft.is_same_beside(&same);
+                let changed = *same.selector() != draft.selector
+                    || !draft.is_same_beside(&same)
+                    || !draft.is_made_of_the_same(&same);
                 if changed {
                     let number = same.number();
                     state.current = Some(Arc::new(Revision::new(*draft, number)));
                 }
                 state.in_force = Some(spec);
+                // Before anybody sees it.
+                let changed = state.withdraw(observe) || changed;
                 if changed {
                     Settled::Retargeted
                 } else {
@@ -296,13 +306,13 @@ impl Catalog {
         self.withdraw(&profile);
     }
 
-    /// Looks whether the settings in force may go to agents that do not have
-    /// them: not while an object of theirs is away, may not be read or, being a
+    /// Looks what of the settings in force may go to agents that do not have
+    /// it: nothing while an object of it is away, may not be read or, being a
     /// Secret, has no opt-in label. Whether that changed.
     pub fn withdraw(&mut self, key: &ProfileKey) -> bool {
         let objects = &self.objects;
         let state = self.profiles.get_mut(key);
-        state.is_some_and(|state| state.withdraw(&key.namespace, |o| observed(objects, o)))
+        state.is_some_and(|state| state.withdraw(|o| observed(objects, o)))
     }
 
     /// Which profiles the operator's new serving certificate waits for; the

@@ -113,9 +113,13 @@ impl Agent {
         let Some(beside) = revision.beside(self.capabilities) else {
             return Due::Never;
         };
-        let changed = self.told != Some(beside.digest);
+        if beside.not_after.is_some_and(|end| end <= now.wall) {
+            return Due::Never;
+        }
+        let changed = beside.is_news_to(self.told);
         let forgot = link.full_state == FullState::Fresh;
-        if link.told == Some(beside.digest) || !(changed || forgot) {
+        let here = link.told.is_some() && !beside.is_news_to(link.told);
+        if here || !(changed || forgot) {
             return Due::Never;
         }
         let last = self.last_told;

@@ -99,7 +99,7 @@ impl Bench {
         current.map_or(0, |revision| revision.number())
     }
 
-    fn previous(&self) -> Option<u64> {
+    pub(super) fn previous(&self) -> Option<u64> {
         let state = self.catalog.get(&self.world.profile)?;
         state.previous.as_ref().map(|revision| revision.number())
     }
@@ -121,7 +121,10 @@ fn attributes(team: &str) -> Attributes {
     }
 }
 
-fn for_team(spec: &OpAMPConnectionProfileSpec, team: &str) -> OpAMPConnectionProfileSpec {
+pub(super) fn for_team(
+    spec: &OpAMPConnectionProfileSpec,
+    team: &str,
+) -> OpAMPConnectionProfileSpec {
     let mut spec = spec.clone();
     let attribute = ("team".to_owned(), team.to_owned());
     spec.agent_selector.match_attributes = [attribute].into();

@@ -22,11 +22,11 @@ use opamp_wire::{
 
 use crate::common::{Bench, CAPABLE, World, able, at, decode, nothing, offered, opaque, reported};
 
-const TELEMETRY: u64 = AgentCapabilities::REPORTS_OWN_METRICS
+pub(super) const TELEMETRY: u64 = AgentCapabilities::REPORTS_OWN_METRICS
     | AgentCapabilities::REPORTS_OWN_TRACES
     | AgentCapabilities::REPORTS_OWN_LOGS;
-const OTHERS: u64 = AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
-const STATUS: u64 = AgentCapabilities::REPORTS_STATUS;
+pub(super) const OTHERS: u64 = AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
+pub(super) const STATUS: u64 = AgentCapabilities::REPORTS_STATUS;
 
 fn none() -> ClientCertificate {
     ClientCertificate {
@@ -42,7 +42,7 @@ fn system() -> ServerTrust {
     }
 }
 
-fn header(secret: &str) -> HeaderSetting {
+pub(super) fn header(secret: &str) -> HeaderSetting {
     HeaderSetting {
         name: "X-API-Key".into(),
         value: None,
@@ -56,7 +56,7 @@ fn header(secret: &str) -> HeaderSetting {
     }
 }
 
-fn receiver(signal: &str) -> TelemetryConnection {
+pub(super) fn receiver(signal: &str) -> TelemetryConnection {
     TelemetryConnection {
         endpoint: format!("https://telemetry.example.com:4318/v1/{signal}"),
         headers: vec![header("ingest")],
@@ -66,7 +66,7 @@ fn receiver(signal: &str) -> TelemetryConnection {
     }
 }
 
-fn other(name: &str) -> OtherConnection {
+pub(super) fn other(name: &str) -> OtherConnection {
     OtherConnection {
         name: name.into(),
         endpoint: "kafka.example.com:9093".into(),
@@ -84,7 +84,7 @@ fn other(name: &str) -> OtherConnection {
 }
 
 /// A profile with all kinds of settings.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     world.secret("ingest", opaque(&[("key", "0a1b2c3d4e5f-ingest")]));
     world.spec.own_telemetry = Some(OwnTelemetry {
@@ -326,15 +326,25 @@ fn law2_a_profile_that_is_paused_tells_nothing() {
     assert!(!shared.say(id, able(can), 0).offers(), "a gateway");
 }
 
+/// What is wrong beside OpAMP, which is offered all the same.
+fn beside(world: &World) -> (ConditionType, Reason) {
+    let resolution = world.resolve();
+    let resolved = matches!(resolution.outcome, Outcome::Resolved(_));
+    assert!(resolved, "{:?}", resolution.outcome);
+    let wrong = &resolution.beside[0];
+    assert!(!wrong.message.contains("a\"b"), "{wrong:?}");
+    (wrong.condition, wrong.reason)
+}
+
 #[test]
-fn law4_what_an_agent_could_not_use_is_no_revision() {
+fn law4_what_an_agent_could_not_use_is_not_sent() {
     let accepted = |reason| (ConditionType::Accepted, reason);
     let refs = |reason| (ConditionType::ResolvedRefs, reason);
     let own = |edit: fn(&mut TelemetryConnection)| {
         let mut world = world();
         let telemetry = world.spec.own_telemetry.as_mut().unwrap();
         edit(telemetry.traces.as_mut().unwrap());
-        world.refused()
+        beside(&world)
     };
     assert_eq!(
         own(|t| t.headers = vec![header("nowhere")]),
@@ -354,14 +364,14 @@ fn law4_what_an_agent_could_not_use_is_no_revision() {
     for value in ["a\"b", "a\\b", "${env:HOME}"] {
         let mut world = world();
         world.secret("ingest", opaque(&[("key", value)]));
-        assert_eq!(world.refused(), refs(Reason::InvalidHeaderValue), "{value}");
+        assert_eq!(beside(&world), refs(Reason::InvalidHeaderValue), "{value}");
         world.spec.own_telemetry = None;
         world.spec.other_connections[0].headers = vec![header("ingest")];
-        assert!(matches!(world.resolve().outcome, Outcome::Resolved(_)));
+        assert_eq!(world.resolve().beside, []);
     }
     let mut unlabelled = world();
     unlabelled.spec.other_connections[1].tls = ServerTrust::default();
-    assert_eq!(unlabelled.refused(), accepted(Reason::InsecureNotAllowed));
+    assert_eq!(beside(&unlabelled), accepted(Reason::InsecureNotAllowed));
     let mut many = world();
     many.spec.opamp.headers = (0..70).map(|n| header(&format!("s{n}"))).collect();
     assert_eq!(many.refused(), accepted(Reason::InvalidSpec));
@@ -371,7 +381,7 @@ fn law4_what_an_agent_could_not_use_is_no_revision() {
         one.settings = [("k".to_owned(), "v".repeat(1_024))].into();
         large.spec.other_connections.push(one);
     }
-    assert_eq!(large.refused(), accepted(Reason::OfferTooLarge));
+    assert_eq!(beside(&large), accepted(Reason::OfferTooLarge));
 }
 
 #[test]
