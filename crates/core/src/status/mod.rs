@@ -125,8 +125,10 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
         let external = state.current.as_ref().is_some_and(|c| c.is_external());
         let evidence = agent.proved.as_ref();
         let ran = evidence.is_some_and(|p| current(&p.profile, p.number));
-        let left = matches!(agent.state, SettingsState::Departed | SettingsState::Lost) || ran;
-        if external && offered && left && !connected {
+        // Who is gone for good is so also from a revision before.
+        let gone = agent.state == SettingsState::Departed;
+        let left = gone || (offered && (agent.state == SettingsState::Lost || ran));
+        if external && left && !connected {
             counts.departed += 1;
             continue;
         }

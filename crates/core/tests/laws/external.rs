@@ -195,6 +195,18 @@ fn law6_who_left_for_another_server_has_departed_and_is_never_up_to_date() {
     };
     let restored = Bench::restored(lost, world.revision(1));
     assert_eq!(counts(&restored, 123).0.departed, 1);
+    // Another revision for that server does not bring it back.
+    let mut next = self::catalog(&world);
+    let spec = Arc::new(world.spec.clone());
+    next.adopt(world.revision(2), spec, at(124).wall, true);
+    let gone = AgentRecord {
+        state: SettingsState::Departed,
+        ..record(&world, &restored)
+    };
+    let state = next.get(&world.profile).unwrap();
+    let none = (Overlap::default(), Rollout::default());
+    let status = summarize(state, &[gone], &none.0, &none.1, at(125));
+    assert_eq!(status.agents.unwrap().departed, 1);
     // With a server of our own it would be lost.
     let own = World::new();
     let mut bench = Bench::new(own.revision(1));
@@ -270,6 +282,47 @@ fn law3_the_first_that_departs_and_stays_away_opens_the_way_for_the_rest() {
     let rollout = step(&stays, &Rollout::default(), 0);
     let rollout = step(&stays, &rollout, 300);
     assert!(rollout.halted && !rollout.opened);
+}
+
+/// A process that did not send the first one there calls it lost.
+#[test]
+fn law8_a_restart_on_the_way_to_another_server_halts_nothing() {
+    let world = external();
+    let mut bench = Bench::new(world.revision(1));
+    let (id, _) = bench.come(nothing(), 0);
+    bench.leave(id, 1);
+    let lost = AgentRecord {
+        state: SettingsState::Lost,
+        ..record(&world, &bench)
+    };
+    let timeout = Duration::from_secs(120);
+    let before = Rollout::default();
+    let (rollout, _) = plan(&before, &world.revision(1), &[lost], timeout, at(400));
+    assert!(rollout.opened && !rollout.halted, "{rollout:?}");
+}
+
+/// That one that polls is gone shows late.
+#[test]
+fn law3_a_slow_poller_that_departs_is_waited_for() {
+    let world = external();
+    let mut bench = Bench::new(world.revision(1));
+    let (id, _) = bench.come(nothing(), 0);
+    bench.leave(id, 1);
+    let minutes = 5;
+    let polls = AgentRecord {
+        interval: Duration::from_secs(60 * minutes),
+        ..record(&world, &bench)
+    };
+    let timeout = Duration::from_secs(120);
+    let step = |before: &Rollout, seconds| {
+        let agents = std::slice::from_ref(&polls);
+        plan(before, &world.revision(1), agents, timeout, at(seconds)).0
+    };
+    let rollout = step(&Rollout::default(), 0);
+    // Three polls that do not come, and then two minutes.
+    let departs = 3 * 60 * minutes + 120;
+    assert!(!step(&rollout, departs).halted);
+    assert!(step(&rollout, 2 * departs).halted);
 }
 
 /// The way back: agents whose credentials we are to know again need a revision
