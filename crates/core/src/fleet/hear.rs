@@ -28,6 +28,7 @@ impl Agent {
         let mut transitions = Vec::new();
         let mut reply = Reply::new(self.uid);
         self.last_contact = now.wall;
+        self.returns(now);
         let attributes_known = self.attributes.is_some();
         let was_capable = self.capable();
         // Of the agent it says nothing: it may be somebody else's, who shows

@@ -69,11 +69,11 @@ pub fn plan(
             ..Rollout::default()
         }
     };
+    // What shows here settings for the server of another did not go there.
     let proved = |agent: &AgentRecord| {
-        agent
-            .proved
-            .as_ref()
-            .is_some_and(|p| p.number == current.number() && p.profile == *current.profile())
+        let this = agent.proved.as_ref();
+        let this = this.filter(|p| p.number == current.number() && p.profile == *current.profile());
+        this.is_some() && !current.is_external()
     };
     // By the list and not the last offer: that one a restart forgets.
     let offered = |agent: &&AgentRecord| {
