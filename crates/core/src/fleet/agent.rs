@@ -63,7 +63,7 @@ pub struct Agent {
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
     /// The settings beside `opamp` that it was sent last, also by an earlier
-    /// process.
+    /// process; none while it is not known whether they arrived.
     pub(super) told: Option<Digest>,
     pub(super) last_told: Option<Told>,
     pub(super) remembered: bool,

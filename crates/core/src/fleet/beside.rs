@@ -5,6 +5,9 @@
 //! began anew, since that may have forgotten them, and when they change (rows
 //! S02, S03 and S07). A client that starts itself anew for them would be sent
 //! them for ever (H1), so the same ones are sent less and less often.
+//!
+//! What is sent may be lost, on a connection that is dead already or in an
+//! answer over HTTP. So it counts once its link was alive afterwards.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +26,9 @@ pub(super) struct Told {
     digest: Digest,
     at: Duration,
     times: usize,
+    link: LinkId,
+    /// Its link was alive after that.
+    arrived: bool,
 }
 
 enum Due {
@@ -59,8 +65,11 @@ impl Agent {
             digest: beside.digest,
             at: now.uptime,
             times: times + 1,
+            link: id,
+            arrived: false,
         });
-        self.told = Some(beside.digest);
+        // Until it arrived, either may be what the agent has.
+        self.told = self.told.filter(|told| *told == beside.digest);
         self.bucket.take(now.uptime);
         if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
             link.told = Some(beside.digest);
@@ -72,6 +81,21 @@ impl Agent {
             profile: revision.profile().clone(),
             number: revision.number(),
         });
+    }
+
+    /// A message came on the link. Over HTTP one that is `repeated` says that
+    /// the answer to it was lost.
+    pub(super) fn told_arrived(&mut self, id: LinkId, repeated: bool) -> Option<Transition> {
+        let told = self.last_told.as_mut();
+        let told = told.filter(|told| told.link == id && !told.arrived)?;
+        if repeated {
+            let link = self.links.iter_mut().find(|link| link.id == id)?;
+            link.told = None;
+            return None;
+        }
+        told.arrived = true;
+        let before = self.told.replace(told.digest);
+        (before != self.told).then_some(Transition::Arrived)
     }
 
     fn due(

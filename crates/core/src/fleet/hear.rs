@@ -39,6 +39,7 @@ impl Agent {
             return (reply, transitions);
         };
         let first = !link.greeted();
+        let repeated = link.repeats(message.sequence_num);
         let described = message.agent_description.is_some();
         link.heard(message.sequence_num, described, now.uptime);
         if first {
@@ -102,6 +103,7 @@ impl Agent {
             self.attributes = Some(known);
         }
         self.hear_place(id, message);
+        transitions.extend(self.told_arrived(id, repeated));
         if self.capabilities != AgentCapabilities::default() {
             self.about.capabilities = self.capabilities;
         }

@@ -250,6 +250,9 @@ fn law8_who_was_told_by_an_earlier_process_is_told_again_only_if_it_began_anew()
     let can = STATUS | TELEMETRY;
     let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
     assert!(bench.say(id, able(can), 0).offers());
+    assert_eq!(bench.agent.record().told, None);
+    let heard = bench.say(id, able(can), 1);
+    assert_eq!(heard.transitions, [Transition::Arrived]);
     let record = bench.agent.record();
     assert!(record.told.is_some());
     for (sequence, again) in [(17, false), (0, true)] {
@@ -415,4 +418,65 @@ fn s07_a_change_of_telemetry_alone_is_no_new_revision() {
     assert!(!current.is_same_beside(&first));
     let settled = catalog.settle(&world.profile, &context, at(2));
     assert!(matches!(settled, Settled::Unchanged), "{settled:?}");
+}
+
+/// A connection that is dead already takes them, and nobody gets them.
+#[test]
+fn s07_what_was_sent_on_a_dead_connection_is_sent_again() {
+    let can = STATUS | TELEMETRY;
+    let bare = || AgentToServer {
+        capabilities: can,
+        ..AgentToServer::default()
+    };
+    let mut world = world();
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.say(id, bare(), 30);
+    world.spec.own_telemetry.as_mut().unwrap().logs = None;
+    bench.target.current = world.revision(1);
+    assert!(bench.refresh(id, 100).push.is_some());
+    // What it has now is not known, also to a process that follows.
+    let record = bench.agent.record();
+    assert_eq!(record.told, None);
+    bench.leave(id, 190);
+    let back = bench.connect(Transport::WebSocket, nothing(), 17, 200);
+    assert!(bench.say(back, bare(), 200).offers());
+    bench.say(back, bare(), 230);
+    assert!(bench.agent.record().told.is_some());
+    bench.leave(back, 300);
+    let back = bench.connect(Transport::WebSocket, nothing(), 18, 310);
+    assert!(!bench.say(back, bare(), 310).offers());
+    assert_eq!(bench.refresh(back, 9_000).push, None);
+    let mut later = Bench::restored(record, world.revision(1));
+    let link = later.connect(Transport::WebSocket, nothing(), 17, 0);
+    assert!(later.say(link, bare(), 0).offers());
+    // Back to what it had before: either may be what it has.
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.say(id, bare(), 30);
+    let before = Arc::clone(&bench.target.current);
+    world.spec.own_telemetry.as_mut().unwrap().traces = None;
+    bench.target.current = world.revision(1);
+    assert!(bench.refresh(id, 100).push.is_some());
+    bench.target.current = before;
+    assert!(bench.refresh(id, 120).push.is_some());
+}
+
+/// A client that got no answer sends its message once more.
+#[test]
+fn s07_an_answer_that_never_arrived_is_given_again() {
+    let can = STATUS | TELEMETRY;
+    let mut bench = Bench::new(world().revision(1));
+    let id = bench.connect(Transport::Http, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.repeat(id);
+    assert!(!bench.say(id, able(can), 5).offers(), "too early (law 5)");
+    assert_eq!(bench.agent.record().told, None);
+    bench.repeat(id);
+    assert!(bench.say(id, able(can), 61).offers());
+    assert!(!bench.say(id, able(can), 90).offers());
+    assert!(bench.agent.record().told.is_some());
+    assert!(!bench.say(id, able(can), 7_200).offers());
 }
