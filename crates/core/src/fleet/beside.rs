@@ -11,6 +11,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use opamp_wire::AgentCapabilities;
+
 use super::{Agent, Link, LinkId, Silence, Step, Transition, latch, link::FullState};
 use crate::{
     Now,
@@ -34,6 +36,8 @@ pub(super) struct Told {
 enum Due {
     Now(Arc<Revision>, Arc<Beside>),
     At(Duration),
+    /// It has them.
+    Known(Digest),
     Never,
 }
 
@@ -57,9 +61,17 @@ impl Agent {
                 step.until = earliest(step.until, Some(at));
                 return;
             }
+            Due::Known(digest) => {
+                // By the newest key, for the older ones are given up.
+                let before = self.told.replace(digest);
+                let renewed = before != self.told;
+                step.transitions
+                    .extend(renewed.then_some(Transition::Arrived));
+                return;
+            }
             Due::Never => return,
         };
-        let before = self.last_told.filter(|told| told.digest == beside.digest);
+        let before = self.last_told.filter(|told| beside.is(told.digest));
         let times = before.map_or(0, |told| told.times);
         self.last_told = Some(Told {
             digest: beside.digest,
@@ -69,7 +81,7 @@ impl Agent {
             arrived: false,
         });
         // Until it arrived, either may be what the agent has.
-        self.told = self.told.filter(|told| *told == beside.digest);
+        self.told = self.told.filter(|told| beside.is(*told));
         self.bucket.take(now.uptime);
         if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
             link.told = Some(beside.digest);
@@ -134,17 +146,26 @@ impl Agent {
         let Some(revision) = current.or(open) else {
             return Due::Never;
         };
-        let Some(beside) = revision.beside(self.capabilities) else {
+        // What the agent can do, and what was said on this link (law 1).
+        let said = link.capabilities.unwrap_or_default().0;
+        let can = AgentCapabilities::from(self.capabilities.0 & said);
+        let Some(beside) = revision.beside(can) else {
             return Due::Never;
         };
-        let changed = self.told != Some(beside.digest);
+        let these = |told: Digest| beside.is(told);
+        let changed = !self.told.is_some_and(these);
         let forgot = link.full_state == FullState::Fresh;
-        if link.told == Some(beside.digest) || !(changed || forgot) {
-            return Due::Never;
+        let ended = beside.not_after.is_some_and(|end| end <= now.wall);
+        if ended || link.told.is_some_and(these) || !(changed || forgot) {
+            return if changed {
+                Due::Never
+            } else {
+                Due::Known(beside.digest)
+            };
         }
         let last = self.last_told;
         let apart = last.map_or(Duration::ZERO, |told| told.at + latch::MIN_BETWEEN_OFFERS);
-        let same = last.filter(|told| told.digest == beside.digest);
+        let same = last.filter(|told| these(told.digest));
         let again = same.map_or(Duration::ZERO, |told| told.at + latch::backoff(told.times));
         // Nothing is remembered: it may have been told by another process.
         let unknown = !self.remembered && changed && self.told.is_none() && !forgot;

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{ConnectionPart, OpAMPConnectionProfileSpec, SystemCAs, TelemetryConnection},
@@ -33,10 +34,17 @@ const NOT_FOR_YAML: [char; 3] = ['"', '\\', '$'];
 /// The sections beside `opamp`. No `Debug`.
 #[derive(Clone, Default, PartialEq)]
 pub(super) struct Sections {
-    metrics: Option<TelemetryConnectionSettings>,
-    traces: Option<TelemetryConnectionSettings>,
-    logs: Option<TelemetryConnectionSettings>,
-    others: BTreeMap<String, OtherConnectionSettings>,
+    metrics: Option<Part<TelemetryConnectionSettings>>,
+    traces: Option<Part<TelemetryConnectionSettings>>,
+    logs: Option<Part<TelemetryConnectionSettings>>,
+    others: BTreeMap<String, Part<OtherConnectionSettings>>,
+}
+
+/// One of them, and when its client certificate ends.
+#[derive(Clone, PartialEq)]
+struct Part<T> {
+    settings: T,
+    ends: Option<Timestamp>,
 }
 
 /// What one agent is sent beside `opamp`.
@@ -44,11 +52,24 @@ pub(super) struct Sections {
 pub struct Beside {
     /// Of these very sections: what changed has another.
     pub digest: Digest,
+    /// As each of the operator's keys makes it.
+    known: Vec<Digest>,
+    /// When the first client certificate in them ends.
+    pub not_after: Option<Timestamp>,
     /// The hash that travels with them; no offer of `opamp` has the same, since
     /// a client may skip a hash that it has seen (agents.md H17).
     pub hash: WireHash,
     /// To be sent.
     pub bytes: OfferBytes,
+}
+
+impl Beside {
+    /// Does the digest name these sections, also if it is from before the
+    /// operator's key was renewed?
+    #[must_use]
+    pub fn is(&self, digest: Digest) -> bool {
+        self.known.contains(&digest)
+    }
 }
 
 impl Sections {
@@ -87,37 +108,47 @@ impl Sections {
                 tls: connection.tls(),
                 proxy: connection.proxy(),
             };
-            sections.others.insert(other.name.clone(), settings);
+            let ends = connection.ends();
+            let part = Part { settings, ends };
+            sections.others.insert(other.name.clone(), part);
         }
         Ok(sections)
     }
 
     /// The same message with these sections.
     pub(super) fn add_to(&self, offers: ConnectionSettingsOffers) -> ConnectionSettingsOffers {
+        let others = self.others.iter();
+        let others = others.map(|(name, part)| (name.clone(), part.settings.clone()));
         ConnectionSettingsOffers {
-            own_metrics: self.metrics.clone(),
-            own_traces: self.traces.clone(),
-            own_logs: self.logs.clone(),
-            other_connections: self.others.clone(),
+            own_metrics: settings(self.metrics.as_ref()),
+            own_traces: settings(self.traces.as_ref()),
+            own_logs: settings(self.logs.as_ref()),
+            other_connections: others.collect(),
             ..offers
         }
     }
 
-    /// Those that an agent can use; none if it can use none.
-    fn of(&self, agent: AgentCapabilities) -> Option<ConnectionSettingsOffers> {
+    /// Those that an agent can use.
+    fn of(&self, agent: AgentCapabilities) -> Self {
         let others = agent.accepts_other_connection_settings();
-        let message = ConnectionSettingsOffers {
-            own_metrics: self.metrics.clone().filter(|_| agent.reports_own_metrics()),
-            own_traces: self.traces.clone().filter(|_| agent.reports_own_traces()),
-            own_logs: self.logs.clone().filter(|_| agent.reports_own_logs()),
-            other_connections: if others {
+        Self {
+            metrics: self.metrics.clone().filter(|_| agent.reports_own_metrics()),
+            traces: self.traces.clone().filter(|_| agent.reports_own_traces()),
+            logs: self.logs.clone().filter(|_| agent.reports_own_logs()),
+            others: if others {
                 self.others.clone()
             } else {
                 BTreeMap::new()
             },
-            ..ConnectionSettingsOffers::default()
-        };
-        (message != ConnectionSettingsOffers::default()).then_some(message)
+        }
+    }
+
+    /// When the first client certificate ends.
+    fn ends(&self) -> Option<Timestamp> {
+        let own = [&self.metrics, &self.traces, &self.logs];
+        let own = own.into_iter().flatten().filter_map(|part| part.ends);
+        let others = self.others.values().filter_map(|part| part.ends);
+        own.chain(others).min()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -146,16 +177,21 @@ impl Encoded {
     ) -> Option<Arc<Beside>> {
         let mut forms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let form = forms.entry(agent.0 & TELLING).or_insert_with(|| {
-            let message = sections.of(agent)?;
+            let usable = sections.of(agent);
+            if usable.is_empty() {
+                return None;
+            }
+            let message = usable.add_to(ConnectionSettingsOffers::default());
             let these = hash::sections_digest(&message.encode_to_vec());
             let hash = hash::beside_hash(keys, &all(), &these);
             let bytes = OfferBytes::encode(&ConnectionSettingsOffers {
                 hash: hash.as_bytes().to_vec().into(),
                 ..message
             });
-            let digest = hash::beside(keys, &these);
             Some(Arc::new(Beside {
-                digest,
+                digest: hash::beside(keys, &these),
+                known: hash::beside_by_each(keys, &these),
+                not_after: usable.ends(),
                 hash,
                 bytes,
             }))
@@ -164,11 +200,15 @@ impl Encoded {
     }
 }
 
+fn settings<T: Clone>(part: Option<&Part<T>>) -> Option<T> {
+    part.map(|part| part.settings.clone())
+}
+
 fn telemetry<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     reader: &mut Reader<'_, F>,
     signal: &TelemetryConnection,
     name: &str,
-) -> Result<TelemetryConnectionSettings, Stop> {
+) -> Result<Part<TelemetryConnectionSettings>, Stop> {
     let part = signal.part(format!("ownTelemetry.{name}"));
     let connection = connection(reader, &part, signal.endpoint.starts_with("https://"))?;
     let unfit = |(_, value): &&(String, zeroize::Zeroizing<String>)| value.contains(NOT_FOR_YAML);
@@ -183,13 +223,15 @@ fn telemetry<'a, F: Fn(&ObjectRef) -> &'a Observed>(
             ),
         ));
     }
-    Ok(TelemetryConnectionSettings {
+    let settings = TelemetryConnectionSettings {
         destination_endpoint: signal.endpoint.clone(),
         headers: Some(connection.headers()),
         certificate: connection.strict_certificate(),
         tls: connection.tls(),
         proxy: connection.proxy(),
-    })
+    };
+    let ends = connection.ends();
+    Ok(Part { settings, ends })
 }
 
 fn connection<'a, F: Fn(&ObjectRef) -> &'a Observed>(
