@@ -27,16 +27,36 @@ pub struct Beside {
     pub bytes: OfferBytes,
     /// When the first certificate among them ends.
     pub not_after: Option<Timestamp>,
-    /// Of these and those that are held back; none if nobody knows them.
-    whole: Option<Digest>,
+    /// As each of the operator's keys makes it, the newest first.
+    known: Vec<Digest>,
+    /// The same of these and those that are held back; empty if nobody knows
+    /// them.
+    whole: Vec<Digest>,
 }
 
 impl Beside {
+    /// Does the digest name these sections, or these with those that are held
+    /// back, also if it is from before the operator's key was renewed?
+    #[must_use]
+    pub fn is(&self, digest: Digest) -> bool {
+        self.known.contains(&digest) || self.whole.contains(&digest)
+    }
+
     /// Is there anything in it for an agent that was told this before? Whoever
-    /// has all of it has no less while some of it is held back.
+    /// has all of it has no less while some of it is held back; and whether one
+    /// has what nobody knows cannot be said.
     #[must_use]
     pub fn is_news_to(&self, told: Option<Digest>) -> bool {
-        told.is_none_or(|told| told != self.digest && self.whole.is_some_and(|whole| told != whole))
+        told.is_none_or(|told| !self.is(told) && !self.whole.is_empty())
+    }
+
+    /// What was told, by the newest key.
+    #[must_use]
+    pub fn renewed(&self, told: Digest) -> Digest {
+        let names = [&self.known, &self.whole];
+        let name = names.into_iter().find(|name| name.contains(&told));
+        let newest = name.and_then(|name| name.first());
+        newest.copied().unwrap_or(told)
     }
 }
 
@@ -75,7 +95,8 @@ impl Encoded {
                 hash,
                 bytes,
                 not_after: sections.not_after(agent),
-                whole: whole.map(|whole| hash::beside(keys, &whole)),
+                known: hash::beside_by_each(keys, &these),
+                whole: whole.map_or_else(Vec::new, |whole| hash::beside_by_each(keys, &whole)),
             }))
         });
         form.clone()

@@ -238,11 +238,10 @@ fn made<F, T>(
     settings: T,
 ) -> Part<T> {
     let made_of: BTreeSet<_> = part_references(&reader.key.namespace, part);
-    let client = connection.client.as_ref();
     Part {
         settings,
         made_of,
-        not_after: client.map(|client| client.validity.not_after),
+        not_after: connection.ends(),
         ended: false,
         withheld: false,
     }

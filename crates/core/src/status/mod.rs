@@ -125,12 +125,16 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
         let external = state.current.as_ref().is_some_and(|c| c.is_external());
         let evidence = agent.proved.as_ref();
         let ran = evidence.is_some_and(|p| current(&p.profile, p.number));
-        let left = matches!(agent.state, SettingsState::Departed | SettingsState::Lost) || ran;
-        if external && offered && left && !connected {
+        // Who is gone for good is so also from a revision before.
+        let gone = agent.state == SettingsState::Departed;
+        let away = !connected && (ran || (offered && agent.state == SettingsState::Lost));
+        if external && (gone || away) {
             counts.departed += 1;
             continue;
         }
-        if let Some(proved) = evidence.filter(|p| current(&p.profile, p.number)) {
+        // One that shows settings for the server of another is not there.
+        let here = evidence.filter(|p| !external && current(&p.profile, p.number));
+        if let Some(proved) = here {
             counts.up_to_date += 1;
             add(&mut counts.evidence, proved.evidence);
             continue;

@@ -180,6 +180,7 @@ fn law4_h28_telemetry_that_never_was_is_left_out_and_what_nobody_remembers_holds
     let mut fleet = Fleet::new(first);
     let id = fleet.connect(Transport::WebSocket, nothing(), 0, 0);
     assert!(fleet.say(id, able(ALL), 0).offers());
+    assert!(!fleet.say(id, able(ALL), 1).offers(), "it arrived");
     let mut fleet = Fleet::restored(fleet.agent.record(), current(&bench));
     let id = fleet.connect(Transport::WebSocket, nothing(), 17, 0);
     assert!(!fleet.say(id, able(ALL), 0).offers());
