@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use opamp_operator_api::{
-    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause},
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause, ServedBy},
     values::{ObjectKind, ObjectRef},
 };
 
 use crate::{
     earliest,
-    offer::{Observed, ReferenceState, Refusal, Revision, references},
+    identity::Marker,
+    offer::{Draft, Observed, ReferenceState, Refusal, Revision, references},
 };
 
 /// A profile as it was read.
@@ -58,6 +59,8 @@ pub struct ProfileState {
     pub resolved_generation: Option<i64>,
     /// The generation that was last judged.
     judged: Option<i64>,
+    /// The settings that it was judged to mean, while they are not in force.
+    awaited: Option<(Marker, ServedBy)>,
     /// It was deleted, and is forgotten when its time comes.
     pub(super) gone: bool,
     pub(super) last_change: RevisionCause,
@@ -81,6 +84,7 @@ impl ProfileState {
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,
             judged: None,
+            awaited: None,
             gone: false,
             last_change: RevisionCause::SpecChanged,
             due: Some(due),
@@ -131,13 +135,22 @@ impl ProfileState {
     }
 
     /// The newest version is good; it is not in force yet.
-    pub(super) fn drafted(&mut self) {
+    pub(super) fn drafted(&mut self, draft: &Draft) {
         self.judged = Some(self.stored.generation);
+        self.awaited = Some((draft.marker, draft.served_by));
+    }
+
+    /// Another object has its name now: nothing was judged of that.
+    pub(super) fn is_another(&mut self) {
+        self.resolved_generation = None;
+        self.judged = None;
+        self.awaited = None;
     }
 
     /// The newest version was judged, and that is in effect.
     pub(super) fn conclude(&mut self, refusal: Option<Refusal>) {
-        self.drafted();
+        self.judged = Some(self.stored.generation);
+        self.awaited = None;
         self.refusal = refusal;
         self.resolved_generation = self.judged;
     }
@@ -152,9 +165,23 @@ impl ProfileState {
     /// nothing is said of that one.
     pub(super) fn in_effect(&mut self, spec: &OpAMPConnectionProfileSpec) {
         self.refusal = None;
+        self.awaited = None;
         if self.spec().is_some_and(|newest| **newest == *spec) {
             self.resolved_generation = Some(self.stored.generation);
         }
+    }
+
+    /// Were settings judged to be good that are not in force yet?
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// Are these, made of `spec`, still what is meant?
+    #[must_use]
+    pub fn awaits_this(&self, draft: &Draft, spec: &OpAMPConnectionProfileSpec) -> bool {
+        self.awaited == Some((draft.marker, draft.served_by))
+            && self.spec().is_some_and(|newest| **newest == *spec)
     }
 
     /// The first change opens the window; later ones fall into it, so that a

@@ -125,8 +125,10 @@ impl Catalog {
             (Err(old), Err(new)) => old == new,
             _ => false,
         };
-        let generation_moved = state.stored.generation != stored.generation;
-        if std::mem::take(&mut state.gone) {
+        let another = std::mem::take(&mut state.gone) || state.stored.uid != stored.uid;
+        let generation_moved = another || state.stored.generation != stored.generation;
+        if another {
+            state.is_another();
             state.stored = stored;
         } else {
             // Our own status is the newest there is; an echo of it is no news.
@@ -256,7 +258,7 @@ impl Catalog {
                 };
                 let Some(same) = same.filter(is_same) else {
                     // What the status says stays until it is in force.
-                    state.drafted();
+                    state.drafted(&draft);
                     return Settled::Draft(draft, spec);
                 };
                 let same = Arc::clone(same);

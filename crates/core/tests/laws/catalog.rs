@@ -208,8 +208,11 @@ fn law9_a_profile_that_is_deleted_and_made_anew_keeps_its_agents() {
     assert!(bench.selects("a", false));
     assert!(bench.catalog.get(&key).is_none(), "no status is written");
     bench.write(Ok(&a), 11);
+    // What was observed of the old one is nothing of the new.
+    let observed = |bench: &Bench| bench.catalog.get(&key).unwrap().resolved_generation;
+    assert_eq!(observed(&bench), None);
     assert!(matches!(bench.settle(12, false), Settled::Unchanged));
-    assert_eq!(bench.number(), 1);
+    assert_eq!((bench.number(), observed(&bench)), (1, Some(12)));
 
     bench.catalog.set_profile(&key, None, at(20));
     assert_eq!(bench.catalog.due(at(21)), Vec::<ProfileKey>::new());
