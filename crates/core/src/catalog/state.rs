@@ -41,8 +41,19 @@ pub struct Policy {
 }
 
 impl Settings {
+    /// Those of an operator of which nothing is known.
+    #[must_use]
+    pub fn strictest() -> Self {
+        Self {
+            debounce: Duration::ZERO,
+            admin_namespaces: BTreeSet::new(),
+            policy: Policy::default(),
+        }
+    }
+
     /// Why a profile of this namespace may not ask for what it asks for.
-    fn forbids(&self, namespace: &str, spec: &OpAMPConnectionProfileSpec) -> Option<Refusal> {
+    #[must_use]
+    pub fn forbids(&self, namespace: &str, spec: &OpAMPConnectionProfileSpec) -> Option<Refusal> {
         let refusal = |reason, message| {
             Some(Refusal {
                 condition: ConditionType::Accepted,

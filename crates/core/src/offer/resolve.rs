@@ -3,13 +3,15 @@
 //! The CRD's rules were judged before; whatever could lock an agent out is
 //! checked here again, since an object may be older than its schema.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{Compatibility, OpAMPConnectionProfileSpec, ServedBy},
-    values::{ObjectRef, ProfileKey},
+    values::{MARKER_HEADER, ObjectRef, ProfileKey},
 };
+use opamp_wire::proto::{Header, OpAmpConnectionSettings};
+use prost::Message as _;
 
 use super::{
     Context, Draft, Observed, Outcome, Refusal, Resolution, Revision,
@@ -26,6 +28,8 @@ use crate::{Now, earliest};
 /// Largest `opamp` section, and largest message of all others, so that every
 /// agent's receive limit holds it.
 const MAX_SECTION_BYTES: usize = 256 * 1024;
+/// A marker as a header's value.
+const MARKER_CHARS: usize = 64;
 /// Most objects that a profile may name: each is watched.
 const MAX_OBJECTS: usize = 64;
 
@@ -56,7 +60,7 @@ pub fn resolve<'a>(
 
 /// What keeps a profile's objects from being offered, as far as that can be
 /// said away from the operator that would offer them: whether agents could come
-/// back is not asked. Nothing also while one of the objects is not known.
+/// back is not asked. Of one of the objects that is not known nothing is said.
 pub fn preview<'a>(
     key: &ProfileKey,
     spec: &OpAMPConnectionProfileSpec,
@@ -66,13 +70,23 @@ pub fn preview<'a>(
 ) -> Vec<Refusal> {
     let mut reader = Reader::new(key, observe, now);
     let mut beside = Vec::new();
-    let read = sections(&mut reader, spec, None, &mut beside);
-    let plan = read.and_then(|_| plan(&mut reader, spec, advertised_url));
-    match plan {
+    match previewed(&mut reader, spec, advertised_url, &mut beside) {
         Err(Stop::Refused(refusal)) => [vec![refusal], beside].concat(),
-        Ok(_) => beside,
+        Ok(()) => beside,
         Err(Stop::Pending) => Vec::new(),
     }
+}
+
+fn previewed<'a, F: Fn(&ObjectRef) -> &'a Observed>(
+    reader: &mut Reader<'_, F>,
+    spec: &OpAMPConnectionProfileSpec,
+    advertised_url: &url::Url,
+    beside: &mut Vec<Refusal>,
+) -> Result<(), Stop> {
+    named_objects(reader.key, spec)?;
+    sections(reader, spec, None, beside)?;
+    let plan = plan(reader, spec, advertised_url)?;
+    fits(&plan.settings())
 }
 
 fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
@@ -83,17 +97,7 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     beside: &mut Vec<Refusal>,
 ) -> Result<Draft, Stop> {
     // Pending first: a half-read profile changes no condition.
-    let names = references(&reader.key.namespace, spec);
-    if names.len() > MAX_OBJECTS {
-        return Err(refused(
-            ConditionType::Accepted,
-            Reason::InvalidSpec,
-            format!(
-                "the profile names {} Secrets and ConfigMaps, more than {MAX_OBJECTS}: put several keys into one",
-                names.len()
-            ),
-        ));
-    }
+    let names = named_objects(reader.key, spec)?;
     if names
         .iter()
         .any(|name| *(reader.observe)(name) == Observed::Pending)
@@ -110,7 +114,8 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     // At the end of our own certificate nobody could come back any more.
     let ours = context.serving.filter(|_| served_by == ServedBy::Operator);
     reader.until = earliest(reader.until, ours.map(|serving| serving.not_after));
-    let draft = Draft::new(
+    fits(&plan.settings())?;
+    Ok(Draft::new(
         reader.key.clone(),
         Arc::new(spec.agent_selector.clone()),
         &plan,
@@ -119,11 +124,35 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
         served_by,
         sections,
         context.keys,
-    );
-    match too_large("the settings", draft.encoded_len()) {
-        Some(refusal) => Err(Stop::Refused(refusal)),
-        None => Ok(draft),
+    ))
+}
+
+fn named_objects(
+    key: &ProfileKey,
+    spec: &OpAMPConnectionProfileSpec,
+) -> Result<BTreeSet<ObjectRef>, Stop> {
+    let names = references(&key.namespace, spec);
+    if names.len() > MAX_OBJECTS {
+        return Err(refused(
+            ConditionType::Accepted,
+            Reason::InvalidSpec,
+            format!(
+                "the profile names {} Secrets and ConfigMaps, more than {MAX_OBJECTS}: put several keys into one",
+                names.len()
+            ),
+        ));
     }
+    Ok(names)
+}
+
+fn fits(settings: &OpAmpConnectionSettings) -> Result<(), Stop> {
+    let marker = Header {
+        key: MARKER_HEADER.into(),
+        value: "0".repeat(MARKER_CHARS),
+    };
+    // With what tells a header from the next.
+    let size = settings.encoded_len() + marker.encoded_len() + 8;
+    too_large("the settings", size).map_or(Ok(()), |refusal| Err(Stop::Refused(refusal)))
 }
 
 /// What stands beside OpAMP: for others than before nothing stays as it was.
