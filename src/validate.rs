@@ -11,6 +11,7 @@ use opamp_operator_api::{
 };
 use opamp_operator_core::{
     Now,
+    catalog::Settings,
     offer::{Observed, preview, references},
 };
 use serde_json::Value;
@@ -72,11 +73,13 @@ struct Accepted {
 }
 
 /// Judges files. Everything in them is read before any material is looked at,
-/// whatever the order of the files.
+/// whatever the order of the files. Without a configuration the first among
+/// them tells what the operator's policy allows.
 #[must_use]
-pub fn validate(inputs: &[Input], wall: Timestamp) -> Verdict {
+pub fn validate(inputs: &[Input], config: Option<&Config>, wall: Timestamp) -> Verdict {
     let mut validator = Validator {
         judge: Judge::new(),
+        config: config.cloned(),
         verdict: Verdict::default(),
         found: Found::default(),
         accepted: Vec::new(),
@@ -99,6 +102,7 @@ pub fn validate(inputs: &[Input], wall: Timestamp) -> Verdict {
 
 struct Validator {
     judge: Judge,
+    config: Option<Config>,
     verdict: Verdict,
     found: Found,
     accepted: Vec<Accepted>,
@@ -135,11 +139,12 @@ impl Validator {
                 Err(LeftOut::Broken(problem)) => self.refuse(place, problem),
                 Err(LeftOut::Twice(problem)) => self.note(place, problem),
             },
-            "OperatorConfiguration" if is_ours => {
-                if let Err(problem) = Config::parse(text) {
-                    self.refuse(place, format!("OperatorConfiguration: {problem}"));
+            "OperatorConfiguration" if is_ours => match Config::parse(text) {
+                Ok(config) => {
+                    self.config.get_or_insert(config);
                 }
-            }
+                Err(problem) => self.refuse(place, format!("OperatorConfiguration: {problem}")),
+            },
             // The operator writes these, nobody else.
             "OpAMPAgent" if is_ours => self.verdict.others += 1,
             "" => self.refuse(place, "kind: must be set".into()),
@@ -184,7 +189,7 @@ impl Validator {
         }
     }
 
-    /// A profile all of whose objects are given is tried with them.
+    /// Profiles are tried with their objects, as far as these are given.
     fn look_into_objects(mut self, wall: Timestamp) -> Verdict {
         let now = Now {
             wall,
@@ -195,38 +200,60 @@ impl Validator {
             .map(|(name, object)| (name, Observed::Present(Arc::clone(object))))
             .collect();
         static PENDING: Observed = Observed::Pending;
-        let Ok(url) = url::Url::parse(SOME_OPERATOR) else {
+        let config = self.config.as_ref();
+        let url = config.map_or_else(
+            || url::Url::parse(SOME_OPERATOR),
+            |config| Ok(config.advertised_url.clone()),
+        );
+        let Ok(url) = url else {
             return self.verdict;
         };
+        let settings = config.map(Config::settings);
         for accepted in &self.accepted {
             let Accepted { place, key, spec } = accepted;
-            let names = references(&key.namespace, spec);
-            let missing: Vec<_> = names
-                .iter()
-                .filter(|name| !objects.contains_key(name))
-                .map(ToString::to_string)
-                .collect();
             let say = |text| Finding {
                 text,
                 ..place.clone()
             };
+            let forbidden = settings.as_ref();
+            let forbidden = forbidden.and_then(|settings| settings.forbids(&key.namespace, spec));
+            let observe = |name: &ObjectRef| objects.get(name).unwrap_or(&PENDING);
+            let refusals = match forbidden {
+                Some(refusal) => vec![refusal],
+                None => preview(key, spec, observe, &url, now),
+            };
+            if !refusals.is_empty() {
+                self.verdict.accepted -= 1;
+                self.verdict.refused += 1;
+                for refusal in refusals {
+                    let text = format!(
+                        "{key}: {}=False/{}: {}",
+                        refusal.condition, refusal.reason, refusal.message
+                    );
+                    self.verdict.refusals.push(say(text));
+                }
+                continue;
+            }
+            if settings.is_none()
+                && Settings::strictest()
+                    .forbids(&key.namespace, spec)
+                    .is_some()
+            {
+                let text = format!(
+                    "{key}: only the operator's configuration can say whether its policy allows this: give it with \
+                     --config"
+                );
+                self.verdict.notes.push(say(text));
+            }
+            let names = references(&key.namespace, spec).into_iter();
+            let missing = names.filter(|name| !objects.contains_key(name));
+            let missing: Vec<_> = missing.map(|name| name.to_string()).collect();
             if !missing.is_empty() {
                 let missing = missing.join(", ");
                 let text = format!(
                     "{key}: its objects were not looked into, since these were not given: {missing}"
                 );
                 self.verdict.notes.push(say(text));
-                continue;
-            }
-            let observe = |name: &ObjectRef| objects.get(name).unwrap_or(&PENDING);
-            if let Some(refusal) = preview(key, spec, observe, &url, now) {
-                let text = format!(
-                    "{key}: {}=False/{}: {}",
-                    refusal.condition, refusal.reason, refusal.message
-                );
-                self.verdict.refusals.push(say(text));
-                self.verdict.accepted -= 1;
-                self.verdict.refused += 1;
             }
         }
         self.verdict

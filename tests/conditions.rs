@@ -17,7 +17,7 @@ const HEAD: &str = "\
 ";
 
 const REASONS: &str = "
-`Accepted`, `ResolvedRefs` and `CredentialsValid` are judged in this order. One that is False makes those behind it `Unknown` with its own reason, and `Ready` False with its reason and message: `Ready` alone says what is wrong. The last good revision stays in force meanwhile, and nobody is offered anything else. `observedGeneration` is the generation of the spec that a condition speaks about: until the newest is judged and, if it is good, in force, it is an older one.
+`Accepted`, `ResolvedRefs` and `CredentialsValid` are judged in this order. One that is False makes those behind it `Unknown` with its own reason, and `Ready` False with its reason and message: `Ready` alone says what is wrong. The last good revision stays in force meanwhile, and nobody is offered anything else. What is wrong with `ownTelemetry` or `otherConnections` is judged apart, and its message begins with that field: the rest of the profile comes into force all the same, nothing behind it becomes `Unknown`, and `Ready` is False for it once no agent lacks its settings for OpAMP. `observedGeneration` is the generation of the spec that a condition speaks about: until the newest is judged and, if it is good, in force, it is an older one.
 
 A reason is also the word of the event that tells of it; where the column *event* is empty there is none. Events count by revision.
 

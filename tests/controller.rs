@@ -168,10 +168,14 @@ impl Bench {
     }
 
     async fn write(&self, name: &str, generation: i64, paused: bool) {
+        self.write_spec(name, generation, spec(paused)).await;
+    }
+
+    async fn write_spec(&self, name: &str, generation: i64, spec: OpAMPConnectionProfileSpec) {
         let stored = Stored {
             generation,
             uid: None,
-            spec: Ok(Arc::new(spec(paused))),
+            spec: Ok(Arc::new(spec)),
             status: OpAMPConnectionProfileStatus::default(),
         };
         self.observe(Observation::Profile(profile(name), Some(Box::new(stored))))
@@ -282,6 +286,51 @@ async fn law9_no_profile_waits_for_the_ledger_entry_of_another() {
     assert!(bench.target("p").is_some());
     let why = bench.reason("p", "Accepted");
     assert_eq!(why.as_deref(), Some("True Accepted"));
+}
+
+/// While its ledger entry is on its way an edit may be taken back, or another
+/// may follow that is refused, or good.
+#[tokio::test(start_paused = true)]
+async fn law9_only_what_is_still_meant_comes_into_force() {
+    let heartbeat = |seconds: u32| {
+        let mut spec = spec(false);
+        spec.opamp.heartbeat_interval_seconds = seconds;
+        spec
+    };
+    let mut misspelt = spec(false);
+    misspelt.opamp.tls.ca_bundle_ref.as_mut().unwrap().name = "misspelt".into();
+    for (next, judged, numbers, accepted) in [
+        (heartbeat(30), true, [1, 1], "True Resolved"),
+        (heartbeat(30), false, [1, 1], "True Resolved"),
+        (misspelt, true, [1, 1], "False ConfigMapNotFound"),
+        (heartbeat(50), true, [1, 3], "True Resolved"),
+    ] {
+        let mut bench = Bench::new(None);
+        bench.write("p", 1, false).await;
+        bench.list().await;
+        bench.seconds(5).await;
+        assert_eq!(bench.store(Ok), 1);
+        bench.seconds(3).await;
+        let first = bench.target("p").unwrap().current.marker();
+
+        bench.write_spec("p", 2, heartbeat(40)).await;
+        bench.seconds(3).await;
+        bench.write_spec("p", 3, next.clone()).await;
+        bench.seconds(if judged { 3 } else { 0 }).await;
+        assert_eq!(bench.store(Ok), 2);
+        bench.seconds(4).await;
+        let current = bench.target("p").unwrap().current.clone();
+        assert_eq!((current.number(), current.marker()), (numbers[0], first));
+        if numbers[1] != numbers[0] {
+            assert_eq!(bench.store(Ok), numbers[1], "it had its turn");
+            bench.seconds(2).await;
+        }
+        let number = bench.target("p").unwrap().current.number();
+        assert_eq!(number, numbers[1]);
+        assert_eq!(bench.reason("p", "ResolvedRefs").as_deref(), Some(accepted));
+        let observed = bench.statuses[&profile("p")].observed_generation;
+        assert_eq!(observed, Some(3));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -231,3 +231,82 @@ fn names_cannot_forge_output() {
         "{output}"
     );
 }
+
+/// The policy is the operator's; without its configuration nobody knows it.
+#[test]
+fn what_policy_allows_is_what_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("operator.yaml");
+    let strict = include_str!("../examples/operator.yaml");
+    let lenient = format!("{strict}policy: {{insecureSkipVerify: true}}\n");
+    let insecure = profile(
+        "insecure",
+        "{clientCertificate: {source: None}, tls: {insecureSkipVerify: true}}",
+    );
+    let high = profile("high", PLAIN).replace("spec: {", "spec: {priority: 1000001, ");
+    let with = |config: &str, text: &str| {
+        fs::write(&file, config).unwrap();
+        let arguments = [Path::new("--config"), file.as_path(), Path::new("-")];
+        run(&arguments, text)
+    };
+    let denied =
+        "default/insecure: Accepted=False/InsecureNotAllowed: `opamp.tls.insecureSkipVerify`";
+    let (code, output) = with(strict, &insecure);
+    assert!(code == 1 && output.contains(denied), "{output}");
+    let (code, output) = with(&lenient, &insecure);
+    assert_eq!(code, 0, "{output}");
+    let (code, output) = of_stdin(&format!("{insecure}---\n{strict}"));
+    assert!(code == 1 && output.contains(denied), "{output}");
+    let (code, output) = with(strict, &high);
+    let denied = "default/high: Accepted=False/PolicyDenied: `priority`";
+    assert!(code == 1 && output.contains(denied), "{output}");
+    for text in [&insecure, &high] {
+        let (code, output) = of_stdin(text);
+        let noted = output.contains("only the operator's configuration can say");
+        assert!(code == 0 && noted, "{output}");
+    }
+}
+
+/// As the running operator counts and measures.
+#[test]
+fn the_bounds_of_the_operator_hold_here_too() {
+    let header =
+        |n: usize| format!("{{name: X-{n}, valueFrom: {{secretKeyRef: {{name: s{n}, key: k}}}}}}");
+    let others = |each: &dyn Fn(usize) -> String| -> String {
+        let others: Vec<_> = (0..16).map(each).collect();
+        let profile = profile("many", PLAIN);
+        profile.replace(
+            "spec: {",
+            &format!("spec: {{otherConnections: [{}], ", others.join(", ")),
+        )
+    };
+    let many = others(&|n| {
+        let headers: Vec<_> = (0..5).map(|m| header(5 * n + m)).collect();
+        format!(
+            "{{name: c{n}, endpoint: \"kafka:9093\", tls: {{systemCAs: Include}}, headers: [{}]}}",
+            headers.join(", ")
+        )
+    });
+    let (code, output) = of_stdin(&many);
+    let denied = "default/many: Accepted=False/InvalidSpec: the profile names 81 Secrets";
+    assert!(code == 1 && output.contains(denied), "{output}");
+
+    let value = "v".repeat(4_000);
+    let large = others(&|n| {
+        let headers: Vec<_> = (0..16)
+            .map(|m| format!("{{name: X-{m}, value: {value}}}"))
+            .collect();
+        format!(
+            "{{name: c{n}, endpoint: \"kafka:9093\", headers: [{}]}}",
+            headers.join(", ")
+        )
+    });
+    let large = large.replace(
+        "tls: {caBundleRef: {name: ca}}",
+        "tls: {systemCAs: Include}",
+    );
+    let (code, output) = of_stdin(&large);
+    let denied =
+        "default/many: Accepted=False/OfferTooLarge: `ownTelemetry` and `otherConnections`";
+    assert!(code == 1 && output.contains(denied), "{output}");
+}

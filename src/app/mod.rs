@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use opamp_operator_core::catalog::Settings;
 use rustls::crypto::CryptoProvider;
 use tokio::{
     net::TcpListener,
@@ -137,11 +136,7 @@ fn setup(
     reloads: mpsc::Receiver<Authentication>,
 ) -> Setup {
     Setup {
-        settings: Settings {
-            debounce: config.debounce(),
-            admin_namespaces: config.admin_namespaces(),
-            policy: config.policy(),
-        },
+        settings: config.settings(),
         advertised_url: config.advertised_url.clone(),
         path: config.path.clone(),
         namespaces: config.watch_namespaces(),

@@ -47,9 +47,14 @@ enum Command {
     ///
     /// Profiles are judged by the schema and rules of the CRD. Where all the
     /// Secrets and ConfigMaps that a profile names are among the files, it is
-    /// looked whether they could be offered. Ends with 0 if nothing is wrong, 1
-    /// if something is refused, 2 if a file cannot be read.
+    /// looked whether they could be offered. What the operator's policy allows
+    /// is known by its configuration. Ends with 0 if nothing is wrong, 1 if
+    /// something is refused, 2 if a file cannot be read.
     Validate {
+        /// The configuration of the operator that would serve the profiles; by
+        /// default the one among the files.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
         /// YAML or JSON with any number of documents; `-` is standard input; of
         /// a directory its `.yaml`, `.yml` and `.json` files are read.
         #[arg(required = true, value_name = "FILE")]
@@ -103,9 +108,10 @@ impl Cli {
     /// With what went wrong.
     pub fn execute(self) -> anyhow::Result<ExitCode> {
         match self.command {
-            Command::Validate { files } => {
+            Command::Validate { config, files } => {
+                let config = config.map(|file| Config::read(&file)).transpose()?;
                 let inputs = inputs(&files, std::io::stdin());
-                let verdict = validate(&inputs, jiff::Timestamp::now());
+                let verdict = validate(&inputs, config.as_ref(), jiff::Timestamp::now());
                 write!(std::io::stdout(), "{verdict}")?;
                 return Ok(ExitCode::from(verdict.exit_code()));
             }

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
 use jiff::SignedDuration;
 use opamp_operator_api::ObjectRef;
-use opamp_operator_core::catalog::Policy;
+use opamp_operator_core::catalog::{Policy, Settings};
 use serde::Deserialize;
 
 pub use authentication::Authentication;
@@ -193,11 +193,15 @@ impl Config {
             .unwrap_or_else(|| [self.namespace.clone()].into())
     }
 
-    /// What profiles may ask for.
+    /// What profiles are judged by.
     #[must_use]
-    pub fn policy(&self) -> Policy {
-        Policy {
-            insecure_skip_verify: self.policy.insecure_skip_verify,
+    pub fn settings(&self) -> Settings {
+        Settings {
+            debounce: self.debounce(),
+            admin_namespaces: self.admin_namespaces(),
+            policy: Policy {
+                insecure_skip_verify: self.policy.insecure_skip_verify,
+            },
         }
     }
 

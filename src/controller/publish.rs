@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Duration};
 use jiff::Timestamp;
 use opamp_operator_api::{ConditionType, ProfileKey, Reason, v1alpha1::OpAMPConnectionProfileSpec};
 use opamp_operator_core::{
-    catalog::{Settled, Target},
+    catalog::{ProfileState, Settled, Target},
     identity::LedgerEntry,
     offer::{Context, Draft, Refusal, Revision},
     rollout::plan,
@@ -129,12 +129,20 @@ impl Controller {
         let now = self.hub.clock.now();
         let storing = self.storing.remove(&key);
         self.unstored.remove(&key);
+        // The edit may have been taken back, or refused since.
+        let state = self.catalog.get(&key);
+        let is_meant = storing.as_ref().is_some_and(|storing| {
+            state.is_some_and(|state| state.awaits_this(&storing.draft, &storing.spec))
+        });
         match stored {
             Ok(entry) => {
                 let (number, published) = (entry.number, entry.published);
                 self.ledger.put(entry);
-                if let Some(Storing { draft, spec }) = storing {
-                    self.adopt(&key, draft, spec, number, published);
+                match storing {
+                    Some(Storing { draft, spec }) if is_meant => {
+                        self.adopt(&key, draft, spec, number, published);
+                    }
+                    _ => self.judge_awaited(&key),
                 }
             }
             Err(StoreError::Taken(entry)) => {
@@ -142,6 +150,11 @@ impl Controller {
                 self.ledger.put(*entry);
                 self.publish_trust();
                 self.catalog.retry(&key, now.uptime);
+            }
+            // Whatever it was is not asked for any more.
+            Err(StoreError::Failed(error)) if !is_meant => {
+                tracing::warn!(profile = %key, error, "a ledger entry that nobody waits for cannot be written");
+                self.judge_awaited(&key);
             }
             Err(StoreError::Failed(error)) => {
                 let message = format!(
@@ -154,6 +167,13 @@ impl Controller {
             }
         }
         self.dirty.insert(key);
+    }
+
+    /// Settings that were judged while others were being stored have their turn.
+    fn judge_awaited(&mut self, key: &ProfileKey) {
+        if self.catalog.get(key).is_some_and(ProfileState::awaits) {
+            self.catalog.retry(key, self.hub.clock.now().uptime);
+        }
     }
 
     fn refuse(&mut self, key: &ProfileKey, reason: Reason, message: String) {

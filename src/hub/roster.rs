@@ -403,6 +403,9 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::Told { profile, number } => {
             tracing::info!(agent = %uid, namespace, %profile, revision = number, "settings beside OpAMP sent");
         }
+        Transition::Arrived => {
+            tracing::debug!(agent = %uid, namespace, profile, "settings beside OpAMP arrived");
+        }
         Transition::CannotUse(message) => {
             tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings beside OpAMP");
         }

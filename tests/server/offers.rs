@@ -111,6 +111,7 @@ impl Offers {
         let resolution = resolve(
             &profile(),
             &spec,
+            None,
             |object| self.objects.get(object).unwrap_or(&absent),
             &Context {
                 advertised_url: &"wss://localhost/v1/opamp".parse().unwrap(),

@@ -4,6 +4,10 @@
 mod common;
 
 #[cfg(test)]
+#[path = "laws/apart.rs"]
+mod apart;
+
+#[cfg(test)]
 #[path = "laws/calm.rs"]
 mod calm;
 

@@ -220,7 +220,7 @@ impl World {
             trust: &self.trust(&Ledger::default()),
             keys: &self.keys,
         };
-        resolve(key, spec, observe, &context, at(0))
+        resolve(key, spec, None, observe, &context, at(0))
     }
 
     /// Revisions 1 and 2 of a profile, and the ledger that has both.

@@ -4,13 +4,14 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 use opamp_operator_api::{
-    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause},
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause, ServedBy},
     values::{ObjectKind, ObjectRef},
 };
 
 use crate::{
     earliest,
-    offer::{Observed, ReferenceState, Refusal, Revision, references},
+    identity::Marker,
+    offer::{Draft, Observed, ReferenceState, Refusal, Revision, references},
 };
 
 /// A profile as it was read.
@@ -33,6 +34,8 @@ pub struct ProfileState {
     pub stored: Stored,
     /// Why the newest version is not in force, if it is not.
     pub refusal: Option<Refusal>,
+    /// What is wrong beside OpAMP, and keeps nothing of that back.
+    pub beside: Vec<Refusal>,
     /// Why the operator's new serving certificate waits for its agents.
     pub serving_held_back: Option<String>,
     /// Its objects when it was last resolved.
@@ -44,8 +47,8 @@ pub struct ProfileState {
     /// The spec that `current` was made of: whom it selects and at which
     /// priority is as much in force as the settings are.
     pub in_force: Option<Arc<OpAMPConnectionProfileSpec>>,
-    /// An object of `in_force` that its owner took away: who has the settings
-    /// keeps them, and nobody else is offered them.
+    /// An object of the settings for OpAMP in force that its owner took away:
+    /// who has the settings keeps them, and nobody else is offered them.
     pub withdrawn: Option<ObjectRef>,
     /// When `current` came into force.
     pub started: Option<Timestamp>,
@@ -56,6 +59,8 @@ pub struct ProfileState {
     pub resolved_generation: Option<i64>,
     /// The generation that was last judged.
     judged: Option<i64>,
+    /// The settings that it was judged to mean, while they are not in force.
+    awaited: Option<(Marker, ServedBy)>,
     /// It was deleted, and is forgotten when its time comes.
     pub(super) gone: bool,
     pub(super) last_change: RevisionCause,
@@ -68,6 +73,7 @@ impl ProfileState {
         Self {
             stored,
             refusal: None,
+            beside: Vec::new(),
             serving_held_back: None,
             references: Vec::new(),
             current: None,
@@ -78,6 +84,7 @@ impl ProfileState {
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,
             judged: None,
+            awaited: None,
             gone: false,
             last_change: RevisionCause::SpecChanged,
             due: Some(due),
@@ -91,42 +98,59 @@ impl ProfileState {
         self.stored.spec.as_ref().ok()
     }
 
-    /// Everything that it needs to know about: also of the settings in force,
-    /// which go to new agents only while their objects may be offered.
+    /// Everything that it needs to know about: also of the settings in force
+    /// and of those before, which go to agents only while their objects may be
+    /// offered.
     pub(super) fn references(&self, namespace: &str) -> BTreeSet<ObjectRef> {
-        let specs = [self.spec(), self.in_force.as_ref()];
-        let specs = specs.into_iter().flatten();
-        specs.flat_map(|spec| references(namespace, spec)).collect()
+        let spec = self.spec().map(|spec| references(namespace, spec));
+        let mut all = spec.unwrap_or_default();
+        let revisions = self.current.iter().chain(&self.previous);
+        all.extend(revisions.flat_map(|revision| revision.objects().cloned()));
+        all
     }
 
-    /// Whether an object of the settings in force was taken away: whether that
-    /// changed.
-    pub(super) fn withdraw<'a>(
-        &mut self,
-        namespace: &str,
-        observe: impl Fn(&ObjectRef) -> &'a Observed,
-    ) -> bool {
-        let in_force = self.in_force.as_ref();
-        let names = in_force.map(|spec| references(namespace, spec));
+    /// Holds back what of the settings in force, and of those before, was taken
+    /// away. Whether that changed.
+    pub(super) fn withdraw<'a>(&mut self, observe: impl Fn(&ObjectRef) -> &'a Observed) -> bool {
         let taken = |object: &ObjectRef| match observe(object) {
             Observed::Absent | Observed::Forbidden(_) => true,
             Observed::Present(present) => object.kind == ObjectKind::Secret && !present.offerable,
             Observed::Pending => false,
         };
-        let withdrawn = names.into_iter().flatten().find(taken);
-        let changed = self.withdrawn != withdrawn;
+        let mut changed = false;
+        for revision in [&mut self.current, &mut self.previous]
+            .into_iter()
+            .flatten()
+        {
+            if let Some(held) = revision.withhold(taken) {
+                *revision = Arc::new(held);
+                changed = true;
+            }
+        }
+        let current = self.current.as_ref();
+        let withdrawn = current.and_then(|current| current.taken(taken)).cloned();
+        changed |= self.withdrawn != withdrawn;
         self.withdrawn = withdrawn;
         changed
     }
 
     /// The newest version is good; it is not in force yet.
-    pub(super) fn drafted(&mut self) {
+    pub(super) fn drafted(&mut self, draft: &Draft) {
         self.judged = Some(self.stored.generation);
+        self.awaited = Some((draft.marker, draft.served_by));
+    }
+
+    /// Another object has its name now: nothing was judged of that.
+    pub(super) fn is_another(&mut self) {
+        self.resolved_generation = None;
+        self.judged = None;
+        self.awaited = None;
     }
 
     /// The newest version was judged, and that is in effect.
     pub(super) fn conclude(&mut self, refusal: Option<Refusal>) {
-        self.drafted();
+        self.judged = Some(self.stored.generation);
+        self.awaited = None;
         self.refusal = refusal;
         self.resolved_generation = self.judged;
     }
@@ -141,9 +165,23 @@ impl ProfileState {
     /// nothing is said of that one.
     pub(super) fn in_effect(&mut self, spec: &OpAMPConnectionProfileSpec) {
         self.refusal = None;
+        self.awaited = None;
         if self.spec().is_some_and(|newest| **newest == *spec) {
             self.resolved_generation = Some(self.stored.generation);
         }
+    }
+
+    /// Were settings judged to be good that are not in force yet?
+    #[must_use]
+    pub fn awaits(&self) -> bool {
+        self.awaited.is_some()
+    }
+
+    /// Are these, made of `spec`, still what is meant?
+    #[must_use]
+    pub fn awaits_this(&self, draft: &Draft, spec: &OpAMPConnectionProfileSpec) -> bool {
+        self.awaited == Some((draft.marker, draft.served_by))
+            && self.spec().is_some_and(|newest| **newest == *spec)
     }
 
     /// The first change opens the window; later ones fall into it, so that a

@@ -41,8 +41,19 @@ pub struct Policy {
 }
 
 impl Settings {
+    /// Those of an operator of which nothing is known.
+    #[must_use]
+    pub fn strictest() -> Self {
+        Self {
+            debounce: Duration::ZERO,
+            admin_namespaces: BTreeSet::new(),
+            policy: Policy::default(),
+        }
+    }
+
     /// Why a profile of this namespace may not ask for what it asks for.
-    fn forbids(&self, namespace: &str, spec: &OpAMPConnectionProfileSpec) -> Option<Refusal> {
+    #[must_use]
+    pub fn forbids(&self, namespace: &str, spec: &OpAMPConnectionProfileSpec) -> Option<Refusal> {
         let refusal = |reason, message| {
             Some(Refusal {
                 condition: ConditionType::Accepted,
@@ -77,8 +88,8 @@ pub enum Settled {
     Gone,
     /// The settings in force stay.
     Unchanged,
-    /// The settings for OpAMP stay. They are for others now, or those beside
-    /// them changed.
+    /// The settings for OpAMP stay. They are for others now, those beside them
+    /// changed, or what may be offered of them did.
     Retargeted,
     /// New settings: to be numbered, stored and adopted.
     Draft(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
@@ -125,8 +136,10 @@ impl Catalog {
             (Err(old), Err(new)) => old == new,
             _ => false,
         };
-        let generation_moved = state.stored.generation != stored.generation;
-        if std::mem::take(&mut state.gone) {
+        let another = std::mem::take(&mut state.gone) || state.stored.uid != stored.uid;
+        let generation_moved = another || state.stored.generation != stored.generation;
+        if another {
+            state.is_another();
             state.stored = stored;
         } else {
             // Our own status is the newest there is; an echo of it is no news.
@@ -223,17 +236,23 @@ impl Catalog {
             Ok(spec) => Arc::clone(spec),
             Err(refusal) => {
                 let refusal = refusal.clone();
+                state.beside.clear();
                 state.conclude(Some(refusal));
                 return Settled::Unchanged;
             }
         };
         if let Some(refusal) = self.settings.forbids(&key.namespace, &spec) {
+            state.beside.clear();
             state.conclude(Some(refusal));
             return Settled::Unchanged;
         }
         let observe = |object: &ObjectRef| observed(objects, object);
-        let resolution = resolve(key, &spec, observe, context, now);
+        let last = state.current.as_deref();
+        let resolution = resolve(key, &spec, last, observe, context, now);
         state.until = resolution.until.map(|wall| now.uptime_at(wall));
+        if !matches!(resolution.outcome, Outcome::Pending) {
+            state.beside = resolution.beside;
+        }
         match resolution.outcome {
             Outcome::Pending => Settled::Unchanged,
             Outcome::Unresolved(refusal) => {
@@ -250,19 +269,23 @@ impl Catalog {
                 };
                 let Some(same) = same.filter(is_same) else {
                     // What the status says stays until it is in force.
-                    state.drafted();
+                    state.drafted(&draft);
                     return Settled::Draft(draft, spec);
                 };
                 let same = Arc::clone(same);
                 state.conclude(None);
                 // The same settings for OpAMP, perhaps for others, or with
                 // others beside them.
-                let changed = *same.selector() != draft.selector || !draft.is_same_beside(&same);
+                let changed = *same.selector() != draft.selector
+                    || !draft.is_same_beside(&same)
+                    || !draft.is_made_of_the_same(&same);
                 if changed {
                     let number = same.number();
                     state.current = Some(Arc::new(Revision::new(*draft, number)));
                 }
                 state.in_force = Some(spec);
+                // Before anybody sees it.
+                let changed = state.withdraw(observe) || changed;
                 if changed {
                     Settled::Retargeted
                 } else {
@@ -296,13 +319,13 @@ impl Catalog {
         self.withdraw(&profile);
     }
 
-    /// Looks whether the settings in force may go to agents that do not have
-    /// them: not while an object of theirs is away, may not be read or, being a
+    /// Looks what of the settings in force may go to agents that do not have
+    /// it: nothing while an object of it is away, may not be read or, being a
     /// Secret, has no opt-in label. Whether that changed.
     pub fn withdraw(&mut self, key: &ProfileKey) -> bool {
         let objects = &self.objects;
         let state = self.profiles.get_mut(key);
-        state.is_some_and(|state| state.withdraw(&key.namespace, |o| observed(objects, o)))
+        state.is_some_and(|state| state.withdraw(|o| observed(objects, o)))
     }
 
     /// Which profiles the operator's new serving certificate waits for; the

@@ -50,7 +50,7 @@ impl Target {
         let revision = if open {
             Some(&self.current)
         } else {
-            self.previous.as_ref()
+            self.previous.as_ref().filter(|p| !p.is_withdrawn())
         };
         revision.filter(|revision| revision.selects(uid, identity, attributes))
     }
@@ -59,7 +59,12 @@ impl Target {
 impl PartialEq for Target {
     fn eq(&self, other: &Self) -> bool {
         let numbers = |t: &Self| (t.current.number(), t.previous.as_ref().map(|p| p.number()));
+        let same_before = match (&self.previous, &other.previous) {
+            (Some(a), Some(b)) => a.is_withdrawn() == b.is_withdrawn() && a.is_same_beside(b),
+            _ => true,
+        };
         numbers(self) == numbers(other)
+            && same_before
             && self.current.is_external() == other.current.is_external()
             && self.current.marker() == other.current.marker()
             && self.bound == other.bound

@@ -63,7 +63,7 @@ pub struct Agent {
     pub(super) bucket: Bucket,
     pub(super) proved: Option<Proved>,
     /// The settings beside `opamp` that it was sent last, also by an earlier
-    /// process.
+    /// process; none while it is not known whether they arrived.
     pub(super) told: Option<Digest>,
     pub(super) last_told: Option<Told>,
     pub(super) remembered: bool,
@@ -248,14 +248,6 @@ impl Agent {
                 older.followed = true;
             }
         }
-        if self.state == SettingsState::Departed {
-            // It was away for good, and is no agent that ignores its settings.
-            if let Some(flight) = &mut self.flight {
-                flight.landed = true;
-                self.attempts.proved(flight.marker);
-            }
-            self.enter(SettingsState::Pending, now);
-        }
         let transport = link.transport;
         self.last_contact = now.wall;
         self.about.linked = Some(now.wall);
@@ -422,12 +414,26 @@ impl Agent {
         // before it, or another begun and ended without a word.
         let switching = self.state == SettingsState::Switching
             || self.flight.as_ref().is_some_and(|f| !f.landed);
-        if switching {
+        // One that went for good, and came and left without a word, still is.
+        if switching && self.state != SettingsState::Departed {
             self.enter(SettingsState::Switching, now);
             self.deadline = Some(now.uptime + latch::SWITCH_DEADLINE);
             step.transitions.push(Transition::Switching);
         }
         step
+    }
+
+    /// It speaks: it was away for good, and is no agent that ignores its
+    /// settings. A connection alone says nothing of that.
+    pub(super) fn returns(&mut self, now: Now) {
+        if self.state != SettingsState::Departed {
+            return;
+        }
+        if let Some(flight) = &mut self.flight {
+            flight.landed = true;
+            self.attempts.proved(flight.marker);
+        }
+        self.enter(SettingsState::Pending, now);
     }
 
     /// Time passed: ends HTTP links that went silent, and the wait for an

@@ -5,8 +5,13 @@
 //! began anew, since that may have forgotten them, and when they change (rows
 //! S02, S03 and S07). A client that starts itself anew for them would be sent
 //! them for ever (H1), so the same ones are sent less and less often.
+//!
+//! What is sent may be lost, on a connection that is dead already or in an
+//! answer over HTTP. So it counts once its link was alive afterwards.
 
 use std::{sync::Arc, time::Duration};
+
+use opamp_wire::AgentCapabilities;
 
 use super::{Agent, Link, LinkId, Silence, Step, Transition, latch, link::FullState};
 use crate::{
@@ -23,11 +28,16 @@ pub(super) struct Told {
     digest: Digest,
     at: Duration,
     times: usize,
+    link: LinkId,
+    /// Its link was alive after that.
+    arrived: bool,
 }
 
 enum Due {
     Now(Arc<Revision>, Arc<Beside>),
     At(Duration),
+    /// It has them.
+    Known(Digest),
     Never,
 }
 
@@ -51,16 +61,27 @@ impl Agent {
                 step.until = earliest(step.until, Some(at));
                 return;
             }
+            Due::Known(digest) => {
+                // By the newest key, for the older ones are given up.
+                let before = self.told.replace(digest);
+                let renewed = before != self.told;
+                step.transitions
+                    .extend(renewed.then_some(Transition::Arrived));
+                return;
+            }
             Due::Never => return,
         };
-        let before = self.last_told.filter(|told| told.digest == beside.digest);
+        let before = self.last_told.filter(|told| beside.is(told.digest));
         let times = before.map_or(0, |told| told.times);
         self.last_told = Some(Told {
             digest: beside.digest,
             at: now.uptime,
             times: times + 1,
+            link: id,
+            arrived: false,
         });
-        self.told = Some(beside.digest);
+        // Until it arrived, either may be what the agent has.
+        self.told = self.told.filter(|told| beside.is(*told));
         self.bucket.take(now.uptime);
         if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
             link.told = Some(beside.digest);
@@ -72,6 +93,21 @@ impl Agent {
             profile: revision.profile().clone(),
             number: revision.number(),
         });
+    }
+
+    /// A message came on the link. Over HTTP one that is `repeated` says that
+    /// the answer to it was lost.
+    pub(super) fn told_arrived(&mut self, id: LinkId, repeated: bool) -> Option<Transition> {
+        let told = self.last_told.as_mut();
+        let told = told.filter(|told| told.link == id && !told.arrived)?;
+        if repeated {
+            let link = self.links.iter_mut().find(|link| link.id == id)?;
+            link.told = None;
+            return None;
+        }
+        told.arrived = true;
+        let before = self.told.replace(told.digest);
+        (before != self.told).then_some(Transition::Arrived)
     }
 
     fn due(
@@ -110,17 +146,25 @@ impl Agent {
         let Some(revision) = current.or(open) else {
             return Due::Never;
         };
-        let Some(beside) = revision.beside(self.capabilities) else {
+        // What the agent can do, and what was said on this link (law 1).
+        let said = link.capabilities.unwrap_or_default().0;
+        let can = AgentCapabilities::from(self.capabilities.0 & said);
+        let Some(beside) = revision.beside(can) else {
             return Due::Never;
         };
-        let changed = self.told != Some(beside.digest);
+        let these = |told: Digest| beside.is(told);
+        let changed = beside.is_news_to(self.told);
         let forgot = link.full_state == FullState::Fresh;
-        if link.told == Some(beside.digest) || !(changed || forgot) {
-            return Due::Never;
+        let ended = beside.not_after.is_some_and(|end| end <= now.wall);
+        if ended || link.told.is_some_and(these) || !(changed || forgot) {
+            return match self.told.filter(|_| !changed) {
+                Some(told) => Due::Known(beside.renewed(told)),
+                None => Due::Never,
+            };
         }
         let last = self.last_told;
         let apart = last.map_or(Duration::ZERO, |told| told.at + latch::MIN_BETWEEN_OFFERS);
-        let same = last.filter(|told| told.digest == beside.digest);
+        let same = last.filter(|told| these(told.digest));
         let again = same.map_or(Duration::ZERO, |told| told.at + latch::backoff(told.times));
         // Nothing is remembered: it may have been told by another process.
         let unknown = !self.remembered && changed && self.told.is_none() && !forgot;

@@ -28,6 +28,7 @@ impl Agent {
         let mut transitions = Vec::new();
         let mut reply = Reply::new(self.uid);
         self.last_contact = now.wall;
+        self.returns(now);
         let attributes_known = self.attributes.is_some();
         let was_capable = self.capable();
         // Of the agent it says nothing: it may be somebody else's, who shows
@@ -38,6 +39,7 @@ impl Agent {
             return (reply, transitions);
         };
         let first = !link.greeted();
+        let repeated = link.repeats(message.sequence_num);
         let described = message.agent_description.is_some();
         link.heard(message.sequence_num, described, now.uptime);
         if first {
@@ -101,6 +103,7 @@ impl Agent {
             self.attributes = Some(known);
         }
         self.hear_place(id, message);
+        transitions.extend(self.told_arrived(id, repeated));
         if self.capabilities != AgentCapabilities::default() {
             self.about.capabilities = self.capabilities;
         }

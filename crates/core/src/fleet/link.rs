@@ -128,6 +128,11 @@ impl Link {
         self.last_message = now;
     }
 
+    /// Over HTTP: is this the last message once more, to which no answer came?
+    pub(super) fn repeats(&self, sequence: u64) -> bool {
+        self.transport == Transport::Http && self.heard.last == Some(sequence)
+    }
+
     /// Ask the agent for its full state now, since something of it is
     /// `unknown` or was lost? At once for the first reason and for the first
     /// loss, then now and then: a client whose answer mends nothing would

@@ -94,7 +94,7 @@ pub struct AgentRecord {
     pub last_offer: Option<(Recognition, Timestamp)>,
     /// Everything that was offered under this UID, newest last, bounded.
     pub offered: Vec<Recognition>,
-    /// The settings beside `opamp` that it was sent last.
+    /// The settings beside `opamp` that it was sent last and that arrived.
     pub told: Option<Digest>,
     /// When `state` last changed.
     pub since: Timestamp,
@@ -140,6 +140,8 @@ pub enum Transition {
         /// Its number.
         number: u64,
     },
+    /// Those arrived.
+    Arrived,
     /// It said that it could not use those; the text is its own, cut and cleaned.
     CannotUse(String),
     /// It is known to run a revision.

@@ -1,6 +1,7 @@
 //! What an agent needs for one connection, whatever it is for, and its form on
 //! the wire. Nothing here prints its content.
 
+use jiff::Timestamp;
 use opamp_operator_api::v1alpha1::{CipherSuite, TLSVersion};
 use opamp_wire::proto::{
     Header, Headers, ProxyConnectionSettings, TlsCertificate, TlsConnectionSettings,
@@ -59,6 +60,12 @@ impl Connection {
             Roots::Bundle(bundle) => Some(bundle),
             Roots::System | Roots::None => None,
         }
+    }
+
+    /// When its client certificate does.
+    pub(super) fn ends(&self) -> Option<Timestamp> {
+        let client = self.client.as_ref();
+        client.map(|client| client.validity.not_after)
     }
 
     pub(super) fn headers(&self) -> Headers {

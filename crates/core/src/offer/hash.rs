@@ -38,6 +38,11 @@ pub(super) fn beside(keys: &KeyRing, these: &SectionsDigest) -> Digest {
     keys.sign(BESIDE_DOMAIN, these)
 }
 
+/// The same by each key, since an operator may have a new one.
+pub(super) fn beside_by_each(keys: &KeyRing, these: &SectionsDigest) -> Vec<Digest> {
+    keys.candidates(BESIDE_DOMAIN, these).collect()
+}
+
 /// SHA-256 of all sections as sent.
 pub(super) type SectionsDigest = [u8; 32];
 

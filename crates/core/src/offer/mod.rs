@@ -1,9 +1,11 @@
 //! From a profile and the objects it names to a validated, encoded, hashed
 //! [`Revision`] – or to the one reason why there is none.
 
+mod beside;
 mod check;
 mod connection;
 mod encode;
+mod group;
 mod hash;
 mod lockout;
 mod material;
@@ -16,6 +18,7 @@ mod resolve;
 mod revision;
 mod sections;
 
+pub use beside::Beside;
 pub use connection::TlsLimits;
 pub use lockout::{HeldBack, Serving, ServingError, hold_back};
 pub use material::{Bundle, ClientMaterial, MaterialError};
@@ -24,4 +27,3 @@ pub use outcome::{Context, Outcome, ReferenceState, Refusal, Resolution, Validit
 pub use references::references;
 pub use resolve::{preview, resolve};
 pub use revision::{Credential, Draft, Revision, ServerTrust, TrustRoots, WireHash};
-pub use sections::Beside;

@@ -64,6 +64,8 @@ pub struct ReferenceState {
 pub struct Resolution {
     /// The answer.
     pub outcome: Outcome,
+    /// What is wrong beside OpAMP, and keeps nothing of that back.
+    pub beside: Vec<Refusal>,
     /// All referenced objects.
     pub references: Vec<ReferenceState>,
     /// When time alone may change the answer.

@@ -3,22 +3,24 @@
 //! The CRD's rules were judged before; whatever could lock an agent out is
 //! checked here again, since an object may be older than its schema.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
     v1alpha1::{Compatibility, OpAMPConnectionProfileSpec, ServedBy},
-    values::{ObjectRef, ProfileKey},
+    values::{MARKER_HEADER, ObjectRef, ProfileKey},
 };
+use opamp_wire::proto::{Header, OpAmpConnectionSettings};
+use prost::Message as _;
 
 use super::{
-    Context, Draft, Observed, Outcome, Refusal, Resolution,
+    Context, Draft, Observed, Outcome, Refusal, Resolution, Revision,
     check::{credential, endpoint},
     encode::Plan,
     lockout,
     outcome::{Stop, refused},
     read::{Reader, Section, named},
-    references,
+    references::{part_references, references},
     sections::Sections,
 };
 use crate::{Now, earliest};
@@ -26,25 +28,31 @@ use crate::{Now, earliest};
 /// Largest `opamp` section, and largest message of all others, so that every
 /// agent's receive limit holds it.
 const MAX_SECTION_BYTES: usize = 256 * 1024;
+/// A marker as a header's value.
+const MARKER_CHARS: usize = 64;
 /// Most objects that a profile may name: each is watched.
 const MAX_OBJECTS: usize = 64;
 
-/// Resolves a profile; `observe` says what is known of an object.
+/// Resolves a profile; `observe` says what is known of an object. What of
+/// `last` stands beside OpAMP stays where the new is broken.
 pub fn resolve<'a>(
     key: &ProfileKey,
     spec: &OpAMPConnectionProfileSpec,
+    last: Option<&Revision>,
     observe: impl Fn(&ObjectRef) -> &'a Observed,
     context: &Context<'_>,
     now: Now,
 ) -> Resolution {
     let mut reader = Reader::new(key, observe, now);
-    let outcome = match draft(&mut reader, spec, context) {
+    let mut beside = Vec::new();
+    let outcome = match draft(&mut reader, spec, last, context, &mut beside) {
         Ok(draft) => Outcome::Resolved(Box::new(draft)),
         Err(Stop::Pending) => Outcome::Pending,
         Err(Stop::Refused(refusal)) => Outcome::Unresolved(refusal),
     };
     Resolution {
         outcome,
+        beside,
         references: reader.references,
         until: reader.until,
     }
@@ -52,30 +60,78 @@ pub fn resolve<'a>(
 
 /// What keeps a profile's objects from being offered, as far as that can be
 /// said away from the operator that would offer them: whether agents could come
-/// back is not asked. None also while one of the objects is not known.
+/// back is not asked. Of one of the objects that is not known nothing is said.
 pub fn preview<'a>(
     key: &ProfileKey,
     spec: &OpAMPConnectionProfileSpec,
     observe: impl Fn(&ObjectRef) -> &'a Observed,
     advertised_url: &url::Url,
     now: Now,
-) -> Option<Refusal> {
+) -> Vec<Refusal> {
     let mut reader = Reader::new(key, observe, now);
-    let read = plan(&mut reader, spec, advertised_url);
-    let read = read.and_then(|_| Sections::read(&mut reader, spec));
-    match read {
-        Err(Stop::Refused(refusal)) => Some(refusal),
-        Ok(_) | Err(Stop::Pending) => None,
+    let mut beside = Vec::new();
+    match previewed(&mut reader, spec, advertised_url, &mut beside) {
+        Err(Stop::Refused(refusal)) => [vec![refusal], beside].concat(),
+        Ok(()) => beside,
+        Err(Stop::Pending) => Vec::new(),
     }
+}
+
+fn previewed<'a, F: Fn(&ObjectRef) -> &'a Observed>(
+    reader: &mut Reader<'_, F>,
+    spec: &OpAMPConnectionProfileSpec,
+    advertised_url: &url::Url,
+    beside: &mut Vec<Refusal>,
+) -> Result<(), Stop> {
+    named_objects(reader.key, spec)?;
+    sections(reader, spec, None, beside)?;
+    let plan = plan(reader, spec, advertised_url)?;
+    fits(&plan.settings())
 }
 
 fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     reader: &mut Reader<'_, F>,
     spec: &OpAMPConnectionProfileSpec,
+    last: Option<&Revision>,
     context: &Context<'_>,
+    beside: &mut Vec<Refusal>,
 ) -> Result<Draft, Stop> {
     // Pending first: a half-read profile changes no condition.
-    let names = references(&reader.key.namespace, spec);
+    let names = named_objects(reader.key, spec)?;
+    if names
+        .iter()
+        .any(|name| *(reader.observe)(name) == Observed::Pending)
+    {
+        return Err(Stop::Pending);
+    }
+    reader.references = names.iter().map(|name| reader.reference(name)).collect();
+    let sections = sections(reader, spec, last, beside)?;
+    let plan = plan(reader, spec, context.advertised_url)?;
+    let credential = credential(&plan);
+    let served_by = spec.opamp.served_by;
+    lockout::check(&plan, served_by, &credential, context, reader.now)
+        .map_err(|message| refused(ConditionType::Accepted, Reason::WouldLockOut, message))?;
+    // At the end of our own certificate nobody could come back any more.
+    let ours = context.serving.filter(|_| served_by == ServedBy::Operator);
+    reader.until = earliest(reader.until, ours.map(|serving| serving.not_after));
+    fits(&plan.settings())?;
+    Ok(Draft::new(
+        reader.key.clone(),
+        Arc::new(spec.agent_selector.clone()),
+        &plan,
+        part_references(&reader.key.namespace, &spec.opamp_part()),
+        credential,
+        served_by,
+        sections,
+        context.keys,
+    ))
+}
+
+fn named_objects(
+    key: &ProfileKey,
+    spec: &OpAMPConnectionProfileSpec,
+) -> Result<BTreeSet<ObjectRef>, Stop> {
+    let names = references(&key.namespace, spec);
     if names.len() > MAX_OBJECTS {
         return Err(refused(
             ConditionType::Accepted,
@@ -86,44 +142,50 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
             ),
         ));
     }
-    if names
-        .iter()
-        .any(|name| *(reader.observe)(name) == Observed::Pending)
-    {
-        return Err(Stop::Pending);
-    }
-    reader.references = names.iter().map(|name| reader.reference(name)).collect();
-    let plan = plan(reader, spec, context.advertised_url)?;
-    let credential = credential(&plan);
-    let served_by = spec.opamp.served_by;
-    lockout::check(&plan, served_by, &credential, context, reader.now)
-        .map_err(|message| refused(ConditionType::Accepted, Reason::WouldLockOut, message))?;
-    // At the end of our own certificate nobody could come back any more.
-    let ours = context.serving.filter(|_| served_by == ServedBy::Operator);
-    reader.until = earliest(reader.until, ours.map(|serving| serving.not_after));
-    let sections = Sections::read(reader, spec)?;
-    let draft = Draft::new(
-        reader.key.clone(),
-        Arc::new(spec.agent_selector.clone()),
-        &plan,
-        credential,
-        served_by,
-        sections,
-        context.keys,
+    Ok(names)
+}
+
+fn fits(settings: &OpAmpConnectionSettings) -> Result<(), Stop> {
+    let marker = Header {
+        key: MARKER_HEADER.into(),
+        value: "0".repeat(MARKER_CHARS),
+    };
+    // With what tells a header from the next.
+    let size = settings.encoded_len() + marker.encoded_len() + 8;
+    too_large("the settings", size).map_or(Ok(()), |refusal| Err(Stop::Refused(refusal)))
+}
+
+/// What stands beside OpAMP: for others than before nothing stays as it was.
+fn sections<'a, F: Fn(&ObjectRef) -> &'a Observed>(
+    reader: &mut Reader<'_, F>,
+    spec: &OpAMPConnectionProfileSpec,
+    last: Option<&Revision>,
+    broken: &mut Vec<Refusal>,
+) -> Result<Sections, Stop> {
+    let last = last.filter(|last| **last.selector() == spec.agent_selector);
+    let last = last.map(Revision::sections);
+    let (sections, wrong) = Sections::read(reader, spec, last)?;
+    *broken = wrong;
+    let Some(refusal) = too_large(
+        "`ownTelemetry` and `otherConnections`",
+        sections.encoded_len(),
+    ) else {
+        return Ok(sections);
+    };
+    broken.push(refusal);
+    Ok(last.map_or_else(|| sections.forgotten(), Sections::clone))
+}
+
+fn too_large(what: &str, size: usize) -> Option<Refusal> {
+    let message = format!(
+        "{what} are {size} bytes, more than the {MAX_SECTION_BYTES} an agent is sure to take: shorten the CA bundle or \
+         the headers"
     );
-    let largest = draft.encoded_len().max(draft.beside_len());
-    if largest > MAX_SECTION_BYTES {
-        let message = format!(
-            "the settings are {largest} bytes, more than the {MAX_SECTION_BYTES} an agent is sure to take: \
-             shorten the CA bundle or the headers"
-        );
-        return Err(refused(
-            ConditionType::Accepted,
-            Reason::OfferTooLarge,
-            message,
-        ));
-    }
-    Ok(draft)
+    (size > MAX_SECTION_BYTES).then_some(Refusal {
+        condition: ConditionType::Accepted,
+        reason: Reason::OfferTooLarge,
+        message,
+    })
 }
 
 fn plan<'a, F: Fn(&ObjectRef) -> &'a Observed>(

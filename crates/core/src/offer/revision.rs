@@ -2,6 +2,7 @@
 //! prints its content.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
 };
@@ -9,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 use opamp_operator_api::{
     v1alpha1::{AgentSelector, ServedBy},
-    values::{Attributes, Identity, MARKER_HEADER, ProfileKey},
+    values::{Attributes, Identity, MARKER_HEADER, ObjectRef, ProfileKey},
 };
 use opamp_wire::{
     AgentCapabilities, InstanceUid, OfferBytes,
@@ -18,12 +19,7 @@ use opamp_wire::{
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
-use super::{
-    TlsLimits,
-    encode::Plan,
-    hash,
-    sections::{Beside, Encoded, Sections},
-};
+use super::{Beside, TlsLimits, beside::Encoded, encode::Plan, hash, sections::Sections};
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
 
 /// The hash that travels with an offer.
@@ -81,15 +77,24 @@ pub struct Draft {
     /// Whose server it sends agents to.
     pub served_by: ServedBy,
     settings: OpAmpConnectionSettings,
+    /// The objects of these.
+    made_of: BTreeSet<ObjectRef>,
+    /// One of them was taken away.
+    withdrawn: bool,
     sections: Sections,
     keys: KeyRing,
 }
 
 impl Draft {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "each is a part of what is made here, in one place"
+    )]
     pub(super) fn new(
         profile: ProfileKey,
         selector: Arc<AgentSelector>,
         plan: &Plan,
+        made_of: BTreeSet<ObjectRef>,
         credential: Credential,
         served_by: ServedBy,
         sections: Sections,
@@ -114,6 +119,8 @@ impl Draft {
             trust: plan.trust(),
             served_by,
             settings,
+            made_of,
+            withdrawn: false,
             sections,
             keys: keys.clone(),
         }
@@ -125,11 +132,10 @@ impl Draft {
         self.settings.encoded_len()
     }
 
-    /// Size of everything else.
+    /// Whether it is made of the same objects, whatever is in them.
     #[must_use]
-    pub fn beside_len(&self) -> usize {
-        let none = ConnectionSettingsOffers::default();
-        self.sections.add_to(none).encoded_len()
+    pub fn is_made_of_the_same(&self, revision: &Revision) -> bool {
+        self.made_of == revision.draft.made_of
     }
 
     /// Whether everything beside the `opamp` section is as it was.
@@ -279,6 +285,47 @@ impl Revision {
     #[must_use]
     pub fn is_same_beside(&self, other: &Self) -> bool {
         self.draft.is_same_beside(other)
+    }
+
+    /// The objects of which it is made, with those of what stands beside
+    /// `opamp`.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.draft
+            .made_of
+            .iter()
+            .chain(self.draft.sections.objects())
+    }
+
+    /// An object of the `opamp` section that was taken away.
+    pub fn taken(&self, taken: impl Fn(&ObjectRef) -> bool) -> Option<&ObjectRef> {
+        self.draft.made_of.iter().find(|object| taken(object))
+    }
+
+    /// Was an object of the `opamp` section taken away?
+    #[must_use]
+    pub fn is_withdrawn(&self) -> bool {
+        self.draft.withdrawn
+    }
+
+    /// This revision as far as it may be offered while such objects are taken
+    /// away; none if that is as it was.
+    #[must_use]
+    pub fn withhold(&self, taken: impl Fn(&ObjectRef) -> bool) -> Option<Self> {
+        let mut draft = self.draft.clone();
+        draft.sections.withhold(&taken);
+        draft.withdrawn = self.taken(&taken).is_some();
+        let changed = draft.withdrawn != self.draft.withdrawn || !draft.is_same_beside(self);
+        changed.then(|| Self {
+            draft,
+            number: self.number,
+            sections: self.sections.clone(),
+            first: self.first.clone(),
+            beside: Encoded::default(),
+        })
+    }
+
+    pub(super) fn sections(&self) -> &Sections {
+        &self.draft.sections
     }
 
     /// The digest of all sections, also of those that an agent does not get.

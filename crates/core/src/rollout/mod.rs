@@ -69,31 +69,29 @@ pub fn plan(
             ..Rollout::default()
         }
     };
+    // What shows here settings for the server of another did not go there.
     let proved = |agent: &AgentRecord| {
-        agent
-            .proved
-            .as_ref()
-            .is_some_and(|p| p.number == current.number() && p.profile == *current.profile())
+        let this = agent.proved.as_ref();
+        let this = this.filter(|p| p.number == current.number() && p.profile == *current.profile());
+        this.is_some() && !current.is_external()
     };
-    // Whoever went to the server of another brings no other evidence than that.
+    // By the list and not the last offer: that one a restart forgets.
+    let offered = |agent: &&AgentRecord| {
+        let mut known = agent.offered.iter();
+        known.any(|r| r.number == current.number() && r.profile == *current.profile())
+    };
+    // Whoever went to the server of another brings no other evidence than that;
+    // a process that did not send it there calls it lost.
     let departed = |agent: &AgentRecord| {
-        let offered = agent.last_offer.as_ref();
-        agent.state == SettingsState::Departed
+        matches!(agent.state, SettingsState::Departed | SettingsState::Lost)
             && current.is_external()
-            && offered.is_some_and(|(r, _)| {
-                r.number == current.number() && r.profile == *current.profile()
-            })
+            && offered(&agent)
     };
     if next.opened || agents.iter().any(|agent| proved(agent) || departed(agent)) {
         next.opened = true;
         next.halted = false;
         return (next, None);
     }
-    // By the list and not the last offer: that one a restart forgets.
-    let offered = |agent: &&AgentRecord| {
-        let mut known = agent.offered.iter();
-        known.any(|r| r.number == current.number() && r.profile == *current.profile())
-    };
     let first = next
         .first
         .and_then(|(uid, _)| agents.iter().find(|agent| agent.uid == uid));
@@ -109,12 +107,13 @@ pub fn plan(
     // One that has it and is gone is still the first: it may be broken by it.
     if has_it.is_some() || next.offered.is_some() {
         let since = *next.offered.get_or_insert(now.uptime);
-        let timeout = if current.is_external() {
-            timeout.saturating_add(TO_DEPART)
+        let polls = has_it.map_or(Duration::ZERO, |agent| polls(agent, EVIDENCE_POLLS));
+        let departs = if current.is_external() {
+            TO_DEPART
         } else {
-            timeout
+            Duration::ZERO
         };
-        let end = since + timeout.max(has_it.map_or(Duration::ZERO, |a| polls(a, EVIDENCE_POLLS)));
+        let end = since + timeout.max(polls).saturating_add(departs);
         next.halted = now.uptime >= end;
         let again = (!next.halted).then_some(end);
         return (next, again);

@@ -89,6 +89,14 @@ pub fn events(
         let changed = find(before, kind)
             .is_none_or(|old| (&old.status, &old.reason) != (&condition.status, &condition.reason));
         let reason = Reason::of(&condition.reason).filter(|_| changed);
+        // What is wrong beside OpAMP is told when it is, and becomes the reason
+        // of `Ready` when nothing worse is.
+        let message = |status, reason: &Reason| refusing(status, *reason).map(|c| &c.message);
+        let said = |reason: &Reason| {
+            let said = message(before, reason);
+            said.is_some() && said == message(after, reason)
+        };
+        let reason = reason.filter(|reason| kind != ConditionType::Ready || !said(reason));
         events.extend(reason.and_then(|reason| told(reason, condition, after)));
     }
     events
@@ -104,13 +112,26 @@ fn told(
     // `Ready` sums the others up; only what does not make it false speaks for
     // itself. Failures are told with the agents' names.
     let ready = condition.type_ == ConditionType::Ready.as_str();
-    let holds = condition.status == ConditionStatus::True.as_str();
-    if reason == Reason::AgentsFailed || !(ready || holds) {
+    let unknown = condition.status == ConditionStatus::Unknown.as_str();
+    let summed_up = find(status, ConditionType::Ready)
+        .is_some_and(|ready| ready.reason == condition.reason && ready.status == condition.status);
+    if reason == Reason::AgentsFailed || !ready && (unknown || summed_up) {
         return None;
     }
     let halted = find(status, ConditionType::Progressing).filter(|_| reason == Reason::Halted);
     let note = &halted.unwrap_or(condition).message;
     // Another object may be wrong for the same reason.
+    let about = refusing(status, reason).map(|gate| gate.message.clone());
+    Some(ProfileEvent {
+        reason,
+        note: note.clone(),
+        about: about.unwrap_or_default(),
+        revision: status.revision.as_ref().map(|revision| revision.number),
+    })
+}
+
+/// The condition that is False for this reason and says so of one object.
+fn refusing(status: &OpAMPConnectionProfileStatus, reason: Reason) -> Option<&Condition> {
     let gates = [
         ConditionType::Accepted,
         ConditionType::ResolvedRefs,
@@ -120,13 +141,7 @@ fn told(
         gate.reason == reason.as_str() && gate.status == ConditionStatus::False.as_str()
     };
     let mut gates = gates.iter().filter_map(|kind| find(status, *kind));
-    let about = gates.find(refuses).map(|gate| gate.message.clone());
-    Some(ProfileEvent {
-        reason,
-        note: note.clone(),
-        about: about.unwrap_or_default(),
-        revision: status.revision.as_ref().map(|revision| revision.number),
-    })
+    gates.find(refuses)
 }
 
 fn find(status: &OpAMPConnectionProfileStatus, kind: ConditionType) -> Option<&Condition> {

@@ -25,10 +25,12 @@ pub(super) fn failures(state: &ProfileState, agents: &[AgentRecord]) -> Vec<Agen
         let proved = agent.proved.as_ref();
         offered && !proved.is_some_and(|p| is_current(state, &p.profile, p.number))
     };
+    // Whoever is lost on the way to the server of another is there.
+    let external = state.current.as_ref().is_some_and(|c| c.is_external());
     let failed = agents.iter().filter(about).filter_map(|agent| {
         let reason = match agent.state {
             SettingsState::Failed => FailureReason::Failed,
-            SettingsState::Lost => FailureReason::Lost,
+            SettingsState::Lost if !external => FailureReason::Lost,
             _ => return None,
         };
         Some((Reverse(agent.since), agent.uid, reason, agent))

@@ -125,12 +125,16 @@ fn count(state: &ProfileState, agents: &[AgentRecord]) -> AgentCounts {
         let external = state.current.as_ref().is_some_and(|c| c.is_external());
         let evidence = agent.proved.as_ref();
         let ran = evidence.is_some_and(|p| current(&p.profile, p.number));
-        let left = matches!(agent.state, SettingsState::Departed | SettingsState::Lost) || ran;
-        if external && offered && left && !connected {
+        // Who is gone for good is so also from a revision before.
+        let gone = agent.state == SettingsState::Departed;
+        let away = !connected && (ran || (offered && agent.state == SettingsState::Lost));
+        if external && (gone || away) {
             counts.departed += 1;
             continue;
         }
-        if let Some(proved) = evidence.filter(|p| current(&p.profile, p.number)) {
+        // One that shows settings for the server of another is not there.
+        let here = evidence.filter(|p| !external && current(&p.profile, p.number));
+        if let Some(proved) = here {
             counts.up_to_date += 1;
             add(&mut counts.evidence, proved.evidence);
             continue;
@@ -189,6 +193,9 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
             );
         }
     }
+    if let Some((refusal, message)) = beside(state, |condition| condition == kind) {
+        return (ConditionStatus::False, refusal.reason, message);
+    }
     match kind {
         ConditionType::Accepted if !insecure(state).is_empty() => (
             ConditionStatus::True,
@@ -229,6 +236,17 @@ fn gate(kind: ConditionType, state: &ProfileState, now: Now) -> Verdict {
     }
 }
 
+/// What is wrong beside OpAMP, of those conditions.
+fn beside(state: &ProfileState, of: impl Fn(ConditionType) -> bool) -> Option<(&Refusal, String)> {
+    let mut wrong = state.beside.iter().filter(|refusal| of(refusal.condition));
+    let first = wrong.next()?;
+    let message = match wrong.count() {
+        0 => first.message.clone(),
+        more => format!("{}; and {more} more", first.message),
+    };
+    Some((first, message))
+}
+
 /// By which fields agents verify nothing.
 fn insecure(state: &ProfileState) -> Vec<String> {
     state.spec().map(|spec| spec.insecure()).unwrap_or_default()
@@ -245,7 +263,28 @@ fn lacking(counts: &AgentCounts) -> i32 {
     counts.pending + counts.in_progress + counts.failed + counts.lost
 }
 
+/// What is wrong beside OpAMP comes last: it keeps nobody from being offered
+/// settings, and what keeps them from having these is worse.
 fn ready(
+    state: &ProfileState,
+    counts: &AgentCounts,
+    rollout: &Rollout,
+    exhausted: usize,
+) -> Verdict {
+    let verdict = ready_for_opamp(state, counts, rollout, exhausted);
+    match beside(state, |_| true) {
+        Some((refusal, message)) if verdict.0 == ConditionStatus::True => (
+            ConditionStatus::False,
+            refusal.reason,
+            format!(
+                "{message}; agents keep what they have of this, and get the rest of the profile"
+            ),
+        ),
+        _ => verdict,
+    }
+}
+
+fn ready_for_opamp(
     state: &ProfileState,
     counts: &AgentCounts,
     rollout: &Rollout,

@@ -157,6 +157,11 @@ impl Bench {
         *self.sequences.get_mut(&id).unwrap() += 1;
     }
 
+    /// The last message of this link comes once more.
+    pub(crate) fn repeat(&mut self, id: LinkId) {
+        *self.sequences.get_mut(&id).unwrap() -= 1;
+    }
+
     pub(crate) fn say(&mut self, id: LinkId, message: AgentToServer, seconds: u64) -> Heard {
         let sequence = self.sequences.get_mut(&id).unwrap();
         let message = AgentToServer {

@@ -230,6 +230,7 @@ impl World {
         resolve(
             &self.profile,
             &self.spec,
+            None,
             |name| self.objects.get(name).unwrap_or(&absent),
             &Context {
                 advertised_url: &self.advertised,

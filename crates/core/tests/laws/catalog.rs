@@ -99,7 +99,7 @@ impl Bench {
         current.map_or(0, |revision| revision.number())
     }
 
-    fn previous(&self) -> Option<u64> {
+    pub(super) fn previous(&self) -> Option<u64> {
         let state = self.catalog.get(&self.world.profile)?;
         state.previous.as_ref().map(|revision| revision.number())
     }
@@ -121,7 +121,10 @@ fn attributes(team: &str) -> Attributes {
     }
 }
 
-fn for_team(spec: &OpAMPConnectionProfileSpec, team: &str) -> OpAMPConnectionProfileSpec {
+pub(super) fn for_team(
+    spec: &OpAMPConnectionProfileSpec,
+    team: &str,
+) -> OpAMPConnectionProfileSpec {
     let mut spec = spec.clone();
     let attribute = ("team".to_owned(), team.to_owned());
     spec.agent_selector.match_attributes = [attribute].into();
@@ -205,8 +208,11 @@ fn law9_a_profile_that_is_deleted_and_made_anew_keeps_its_agents() {
     assert!(bench.selects("a", false));
     assert!(bench.catalog.get(&key).is_none(), "no status is written");
     bench.write(Ok(&a), 11);
+    // What was observed of the old one is nothing of the new.
+    let observed = |bench: &Bench| bench.catalog.get(&key).unwrap().resolved_generation;
+    assert_eq!(observed(&bench), None);
     assert!(matches!(bench.settle(12, false), Settled::Unchanged));
-    assert_eq!(bench.number(), 1);
+    assert_eq!((bench.number(), observed(&bench)), (1, Some(12)));
 
     bench.catalog.set_profile(&key, None, at(20));
     assert_eq!(bench.catalog.due(at(21)), Vec::<ProfileKey>::new());

@@ -2,13 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{OpAMPConnectionProfileStatus, ServedBy},
+    v1alpha1::{AgentCounts, OpAMPConnectionProfileStatus, ServedBy},
 };
 use opamp_operator_core::{
     catalog::{Catalog, Settled, Stored},
-    fleet::{AgentRecord, SettingsState, Transition},
+    fleet::{AgentRecord, SettingsState, Transition, Transport},
     identity::{Bearer, Ledger, Presented, Proof},
     offer::{Context, Outcome, Serving, hold_back},
     rollout::{Rollout, plan},
@@ -153,24 +154,22 @@ fn catalog(world: &World) -> Catalog {
     catalog
 }
 
+/// The counts and the condition `Ready` with this agent.
+fn counts(world: &World, bench: &Bench, seconds: u64) -> (AgentCounts, Condition) {
+    let catalog = catalog(world);
+    let state = catalog.get(&world.profile).unwrap();
+    let agents = [record(world, bench)];
+    let none = (Overlap::default(), Rollout::default());
+    let status = summarize(state, &agents, &none.0, &none.1, at(seconds));
+    let mut all = status.conditions.into_iter();
+    let ready = all.find(|c| c.type_ == "Ready").unwrap();
+    (status.agents.unwrap(), ready)
+}
+
 #[test]
 fn law6_who_left_for_another_server_has_departed_and_is_never_up_to_date() {
     let world = external();
-    let catalog = catalog(&world);
-    let counts = |bench: &Bench, seconds| {
-        let state = catalog.get(&world.profile).unwrap();
-        let agents = [record(&world, bench)];
-        let status = summarize(
-            state,
-            &agents,
-            &Overlap::default(),
-            &Rollout::default(),
-            at(seconds),
-        );
-        let ready = status.conditions.iter().find(|c| c.type_ == "Ready");
-        let ready = ready.unwrap().clone();
-        (status.agents.unwrap(), ready)
-    };
+    let counts = |bench: &Bench, seconds| counts(&world, bench, seconds);
     let mut bench = Bench::new(world.revision(1));
     let (id, heard) = bench.come(nothing(), 0);
     assert!(heard.offers());
@@ -195,6 +194,23 @@ fn law6_who_left_for_another_server_has_departed_and_is_never_up_to_date() {
     };
     let restored = Bench::restored(lost, world.revision(1));
     assert_eq!(counts(&restored, 123).0.departed, 1);
+    let agents = [record(&world, &restored)];
+    let catalog = catalog(&world);
+    let state = catalog.get(&world.profile).unwrap();
+    let none = (Overlap::default(), Rollout::default());
+    let status = summarize(state, &agents, &none.0, &none.1, at(123));
+    assert_eq!(status.failures, []);
+    // Another revision for that server does not bring it back.
+    let mut next = self::catalog(&world);
+    let spec = Arc::new(world.spec.clone());
+    next.adopt(world.revision(2), spec, at(124).wall, true);
+    let gone = AgentRecord {
+        state: SettingsState::Departed,
+        ..record(&world, &restored)
+    };
+    let state = next.get(&world.profile).unwrap();
+    let status = summarize(state, &[gone], &none.0, &none.1, at(125));
+    assert_eq!(status.agents.unwrap().departed, 1);
     // With a server of our own it would be lost.
     let own = World::new();
     let mut bench = Bench::new(own.revision(1));
@@ -272,6 +288,47 @@ fn law3_the_first_that_departs_and_stays_away_opens_the_way_for_the_rest() {
     assert!(rollout.halted && !rollout.opened);
 }
 
+/// A process that did not send the first one there calls it lost.
+#[test]
+fn law8_a_restart_on_the_way_to_another_server_halts_nothing() {
+    let world = external();
+    let mut bench = Bench::new(world.revision(1));
+    let (id, _) = bench.come(nothing(), 0);
+    bench.leave(id, 1);
+    let lost = AgentRecord {
+        state: SettingsState::Lost,
+        ..record(&world, &bench)
+    };
+    let timeout = Duration::from_secs(120);
+    let before = Rollout::default();
+    let (rollout, _) = plan(&before, &world.revision(1), &[lost], timeout, at(400));
+    assert!(rollout.opened && !rollout.halted, "{rollout:?}");
+}
+
+/// That one that polls is gone shows late.
+#[test]
+fn law3_a_slow_poller_that_departs_is_waited_for() {
+    let world = external();
+    let mut bench = Bench::new(world.revision(1));
+    let (id, _) = bench.come(nothing(), 0);
+    bench.leave(id, 1);
+    let minutes = 5;
+    let polls = AgentRecord {
+        interval: Duration::from_secs(60 * minutes),
+        ..record(&world, &bench)
+    };
+    let timeout = Duration::from_secs(120);
+    let step = |before: &Rollout, seconds| {
+        let agents = std::slice::from_ref(&polls);
+        plan(before, &world.revision(1), agents, timeout, at(seconds)).0
+    };
+    let rollout = step(&Rollout::default(), 0);
+    // Three polls that do not come, and then two minutes.
+    let departs = 3 * 60 * minutes + 120;
+    assert!(!step(&rollout, departs).halted);
+    assert!(step(&rollout, 2 * departs).halted);
+}
+
 /// The way back: agents whose credentials we are to know again need a revision
 /// of which the ledger says so.
 #[test]
@@ -305,4 +362,51 @@ fn law8_the_same_settings_served_by_another_are_another_revision() {
         panic!("no new revision");
     };
     assert_eq!(draft.marker, before.marker(), "agents have it already");
+}
+
+/// It has settings for another server, and is here: they lead back, or it keeps
+/// them for itself. Either way it is not where it was sent.
+#[test]
+fn law6_who_shows_settings_for_another_server_here_is_not_there() {
+    let world = external();
+    let revision = world.revision(1);
+    let mut bench = Bench::new(world.revision(1));
+    let (id, heard) = bench.come(bench.marked(), 0);
+    assert!(!heard.offers());
+    let (counts, ready) = counts(&world, &bench, 1);
+    assert_eq!(
+        (counts.up_to_date, counts.departed, counts.pending),
+        (0, 0, 1)
+    );
+    assert_eq!(ready.status, "False");
+    let agents = [record(&world, &bench)];
+    let timeout = Duration::from_secs(120);
+    let step = |before: &Rollout, s| plan(before, &revision, &agents, timeout, at(s)).0;
+    let rollout = step(&step(&Rollout::default(), 0), 600);
+    assert!(rollout.halted && !rollout.opened, "{rollout:?}");
+    // Once it is away it went there.
+    bench.leave(id, 2);
+    let (counts, _) = self::counts(&world, &bench, 3);
+    assert_eq!((counts.up_to_date, counts.departed), (0, 1));
+}
+
+/// Whoever only opens a connection says nothing of the agent.
+#[test]
+fn law6_a_connection_without_a_word_brings_nobody_back() {
+    let world = external();
+    let mut bench = Bench::new(world.revision(1));
+    let (id, _) = bench.come(nothing(), 0);
+    bench.leave(id, 1);
+    bench.agent.tick(at(121));
+    let silent = bench.connect(Transport::WebSocket, nothing(), 0, 200);
+    assert_eq!(bench.agent.record().state, SettingsState::Departed);
+    assert_eq!(counts(&world, &bench, 201).0.departed, 1);
+    let step = bench.agent.detach(silent, at(202));
+    assert!(!step.transitions.contains(&Transition::Switching));
+    assert_eq!(bench.agent.tick(at(900)).transitions, []);
+    assert_eq!(bench.agent.record().state, SettingsState::Departed);
+    // With its first word it is back, and its attempts begin anew.
+    let (_, heard) = bench.come(nothing(), 1_000);
+    assert!(heard.offers());
+    assert_eq!(bench.agent.record().state, SettingsState::Offered);
 }

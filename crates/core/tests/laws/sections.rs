@@ -13,6 +13,7 @@ use opamp_operator_api::{
 use opamp_operator_core::{
     catalog::{Bound, Settled},
     fleet::{SettingsState, Transition, Transport},
+    identity::KeyRing,
     offer::{Context, Outcome, Revision, references},
 };
 use opamp_wire::{
@@ -20,13 +21,15 @@ use opamp_wire::{
     proto::{AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
 };
 
-use crate::common::{Bench, CAPABLE, World, able, at, decode, nothing, offered, opaque, reported};
+use crate::common::{
+    Bench, CAPABLE, Issue, World, able, at, decode, nothing, offered, opaque, reported, tls_secret,
+};
 
-const TELEMETRY: u64 = AgentCapabilities::REPORTS_OWN_METRICS
+pub(super) const TELEMETRY: u64 = AgentCapabilities::REPORTS_OWN_METRICS
     | AgentCapabilities::REPORTS_OWN_TRACES
     | AgentCapabilities::REPORTS_OWN_LOGS;
-const OTHERS: u64 = AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
-const STATUS: u64 = AgentCapabilities::REPORTS_STATUS;
+pub(super) const OTHERS: u64 = AgentCapabilities::ACCEPTS_OTHER_CONNECTION_SETTINGS;
+pub(super) const STATUS: u64 = AgentCapabilities::REPORTS_STATUS;
 
 fn none() -> ClientCertificate {
     ClientCertificate {
@@ -42,7 +45,7 @@ fn system() -> ServerTrust {
     }
 }
 
-fn header(secret: &str) -> HeaderSetting {
+pub(super) fn header(secret: &str) -> HeaderSetting {
     HeaderSetting {
         name: "X-API-Key".into(),
         value: None,
@@ -56,7 +59,7 @@ fn header(secret: &str) -> HeaderSetting {
     }
 }
 
-fn receiver(signal: &str) -> TelemetryConnection {
+pub(super) fn receiver(signal: &str) -> TelemetryConnection {
     TelemetryConnection {
         endpoint: format!("https://telemetry.example.com:4318/v1/{signal}"),
         headers: vec![header("ingest")],
@@ -66,7 +69,7 @@ fn receiver(signal: &str) -> TelemetryConnection {
     }
 }
 
-fn other(name: &str) -> OtherConnection {
+pub(super) fn other(name: &str) -> OtherConnection {
     OtherConnection {
         name: name.into(),
         endpoint: "kafka.example.com:9093".into(),
@@ -84,7 +87,7 @@ fn other(name: &str) -> OtherConnection {
 }
 
 /// A profile with all kinds of settings.
-fn world() -> World {
+pub(super) fn world() -> World {
     let mut world = World::new();
     world.secret("ingest", opaque(&[("key", "0a1b2c3d4e5f-ingest")]));
     world.spec.own_telemetry = Some(OwnTelemetry {
@@ -250,6 +253,9 @@ fn law8_who_was_told_by_an_earlier_process_is_told_again_only_if_it_began_anew()
     let can = STATUS | TELEMETRY;
     let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
     assert!(bench.say(id, able(can), 0).offers());
+    assert_eq!(bench.agent.record().told, None);
+    let heard = bench.say(id, able(can), 1);
+    assert_eq!(heard.transitions, [Transition::Arrived]);
     let record = bench.agent.record();
     assert!(record.told.is_some());
     for (sequence, again) in [(17, false), (0, true)] {
@@ -326,15 +332,25 @@ fn law2_a_profile_that_is_paused_tells_nothing() {
     assert!(!shared.say(id, able(can), 0).offers(), "a gateway");
 }
 
+/// What is wrong beside OpAMP, which is offered all the same.
+fn beside(world: &World) -> (ConditionType, Reason) {
+    let resolution = world.resolve();
+    let resolved = matches!(resolution.outcome, Outcome::Resolved(_));
+    assert!(resolved, "{:?}", resolution.outcome);
+    let wrong = &resolution.beside[0];
+    assert!(!wrong.message.contains("a\"b"), "{wrong:?}");
+    (wrong.condition, wrong.reason)
+}
+
 #[test]
-fn law4_what_an_agent_could_not_use_is_no_revision() {
+fn law4_what_an_agent_could_not_use_is_not_sent() {
     let accepted = |reason| (ConditionType::Accepted, reason);
     let refs = |reason| (ConditionType::ResolvedRefs, reason);
     let own = |edit: fn(&mut TelemetryConnection)| {
         let mut world = world();
         let telemetry = world.spec.own_telemetry.as_mut().unwrap();
         edit(telemetry.traces.as_mut().unwrap());
-        world.refused()
+        beside(&world)
     };
     assert_eq!(
         own(|t| t.headers = vec![header("nowhere")]),
@@ -354,14 +370,14 @@ fn law4_what_an_agent_could_not_use_is_no_revision() {
     for value in ["a\"b", "a\\b", "${env:HOME}"] {
         let mut world = world();
         world.secret("ingest", opaque(&[("key", value)]));
-        assert_eq!(world.refused(), refs(Reason::InvalidHeaderValue), "{value}");
+        assert_eq!(beside(&world), refs(Reason::InvalidHeaderValue), "{value}");
         world.spec.own_telemetry = None;
         world.spec.other_connections[0].headers = vec![header("ingest")];
-        assert!(matches!(world.resolve().outcome, Outcome::Resolved(_)));
+        assert_eq!(world.resolve().beside, []);
     }
     let mut unlabelled = world();
     unlabelled.spec.other_connections[1].tls = ServerTrust::default();
-    assert_eq!(unlabelled.refused(), accepted(Reason::InsecureNotAllowed));
+    assert_eq!(beside(&unlabelled), accepted(Reason::InsecureNotAllowed));
     let mut many = world();
     many.spec.opamp.headers = (0..70).map(|n| header(&format!("s{n}"))).collect();
     assert_eq!(many.refused(), accepted(Reason::InvalidSpec));
@@ -371,7 +387,7 @@ fn law4_what_an_agent_could_not_use_is_no_revision() {
         one.settings = [("k".to_owned(), "v".repeat(1_024))].into();
         large.spec.other_connections.push(one);
     }
-    assert_eq!(large.refused(), accepted(Reason::OfferTooLarge));
+    assert_eq!(beside(&large), accepted(Reason::OfferTooLarge));
 }
 
 #[test]
@@ -415,4 +431,134 @@ fn s07_a_change_of_telemetry_alone_is_no_new_revision() {
     assert!(!current.is_same_beside(&first));
     let settled = catalog.settle(&world.profile, &context, at(2));
     assert!(matches!(settled, Settled::Unchanged), "{settled:?}");
+}
+
+/// A connection that is dead already takes them, and nobody gets them.
+#[test]
+fn s07_what_was_sent_on_a_dead_connection_is_sent_again() {
+    let can = STATUS | TELEMETRY;
+    let bare = || AgentToServer {
+        capabilities: can,
+        ..AgentToServer::default()
+    };
+    let mut world = world();
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.say(id, bare(), 30);
+    world.spec.own_telemetry.as_mut().unwrap().logs = None;
+    bench.target.current = world.revision(1);
+    assert!(bench.refresh(id, 100).push.is_some());
+    // What it has now is not known, also to a process that follows.
+    let record = bench.agent.record();
+    assert_eq!(record.told, None);
+    bench.leave(id, 190);
+    let back = bench.connect(Transport::WebSocket, nothing(), 17, 200);
+    assert!(bench.say(back, bare(), 200).offers());
+    bench.say(back, bare(), 230);
+    assert!(bench.agent.record().told.is_some());
+    bench.leave(back, 300);
+    let back = bench.connect(Transport::WebSocket, nothing(), 18, 310);
+    assert!(!bench.say(back, bare(), 310).offers());
+    assert_eq!(bench.refresh(back, 9_000).push, None);
+    let mut later = Bench::restored(record, world.revision(1));
+    let link = later.connect(Transport::WebSocket, nothing(), 17, 0);
+    assert!(later.say(link, bare(), 0).offers());
+    // Back to what it had before: either may be what it has.
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.say(id, bare(), 30);
+    let before = Arc::clone(&bench.target.current);
+    world.spec.own_telemetry.as_mut().unwrap().traces = None;
+    bench.target.current = world.revision(1);
+    assert!(bench.refresh(id, 100).push.is_some());
+    bench.target.current = before;
+    assert!(bench.refresh(id, 120).push.is_some());
+}
+
+/// A client that got no answer sends its message once more.
+#[test]
+fn s07_an_answer_that_never_arrived_is_given_again() {
+    let can = STATUS | TELEMETRY;
+    let mut bench = Bench::new(world().revision(1));
+    let id = bench.connect(Transport::Http, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.repeat(id);
+    assert!(!bench.say(id, able(can), 5).offers(), "too early (law 5)");
+    assert_eq!(bench.agent.record().told, None);
+    bench.repeat(id);
+    assert!(bench.say(id, able(can), 61).offers());
+    assert!(!bench.say(id, able(can), 90).offers());
+    assert!(bench.agent.record().told.is_some());
+    assert!(!bench.say(id, able(can), 7_200).offers());
+}
+
+/// The settings stay in force when their certificate ends, and leave no more.
+#[test]
+fn law4_a_certificate_that_ended_leaves_for_no_connection() {
+    let mut world = world();
+    let short = world.client_ca.issue(&Issue {
+        to: (2030, 1, 2),
+        ..Issue::client()
+    });
+    world.secret("short", tls_secret(&short.crt, &short.key));
+    let own = world.spec.own_telemetry.as_mut().unwrap();
+    own.metrics.as_mut().unwrap().client_certificate = ClientCertificate {
+        source: CertificateSource::Secret,
+        secret_ref: Some(SecretRef {
+            name: "short".into(),
+        }),
+    };
+    let day = 24 * 3600;
+    for (can, seconds, leaves) in [
+        (TELEMETRY, day - 1, true),
+        (TELEMETRY, day, false),
+        // An agent that is not given it is given the rest.
+        (OTHERS, day, true),
+    ] {
+        let mut bench = Bench::new(world.revision(1));
+        let id = bench.connect(Transport::WebSocket, nothing(), 0, seconds);
+        let heard = bench.say(id, able(STATUS | can), seconds);
+        assert_eq!(heard.offers(), leaves, "{can} {seconds}");
+    }
+}
+
+#[test]
+fn law8_a_new_key_of_the_operator_tells_nobody_again() {
+    let mut world = world();
+    let can = STATUS | TELEMETRY;
+    let bare = || AgentToServer {
+        capabilities: can,
+        ..AgentToServer::default()
+    };
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    assert!(bench.say(id, able(can), 0).offers());
+    bench.say(id, bare(), 1);
+    let mut record = bench.agent.record();
+    // It is written down by the new key, before the old one is given up.
+    for keys in [vec![[8; 32], [7; 32]], vec![[8; 32]]] {
+        world.keys = KeyRing::new(keys).unwrap();
+        let mut bench = Bench::restored(record, world.revision(1));
+        let id = bench.connect(Transport::WebSocket, nothing(), 17, 0);
+        assert!(!bench.say(id, bare(), 0).offers());
+        assert_eq!(bench.refresh(id, 900).push, None);
+        record = bench.agent.record();
+    }
+}
+
+/// An older connection speaks of what it can do, and not for the newest.
+#[test]
+fn law1_only_what_was_said_on_the_connection_itself_is_sent_there() {
+    let mut bench = Bench::new(world().revision(1));
+    bench.target.paused = true;
+    let older = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    bench.say(older, able(STATUS | TELEMETRY), 0);
+    let newest = bench.connect(Transport::WebSocket, nothing(), 0, 1);
+    bench.say(newest, able(STATUS), 1);
+    bench.say(older, able(STATUS | TELEMETRY), 2);
+    bench.target.paused = false;
+    assert_eq!(bench.refresh(newest, 3).push, None);
+    assert!(bench.say(newest, able(STATUS | TELEMETRY), 4).offers());
 }

@@ -243,20 +243,29 @@ impl OwnTelemetry {
 }
 
 impl OpAMPConnectionProfileSpec {
-    /// Every connection that the profile describes.
+    /// The connection to the OpAMP server.
     #[must_use]
-    pub fn parts(&self) -> Vec<ConnectionPart<'_>> {
-        let opamp = ConnectionPart {
+    pub fn opamp_part(&self) -> ConnectionPart<'_> {
+        ConnectionPart {
             path: "opamp".into(),
             headers: &self.opamp.headers,
             client_certificate: &self.opamp.client_certificate,
             tls: &self.opamp.tls,
             proxy: self.opamp.proxy.as_ref(),
-        };
+        }
+    }
+
+    /// Every connection that the profile describes.
+    #[must_use]
+    pub fn parts(&self) -> Vec<ConnectionPart<'_>> {
         let own = self.own_telemetry.iter().flat_map(OwnTelemetry::signals);
         let own = own.map(|(signal, one)| one.part(format!("ownTelemetry.{signal}")));
         let others = self.other_connections.iter().map(OtherConnection::part);
-        [opamp].into_iter().chain(own).chain(others).collect()
+        [self.opamp_part()]
+            .into_iter()
+            .chain(own)
+            .chain(others)
+            .collect()
     }
 
     /// The fields by which agents would not verify the other side.
