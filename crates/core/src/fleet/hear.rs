@@ -85,9 +85,14 @@ impl Agent {
             }
             if beside {
                 let failed = status.status() == ConnectionSettingsStatuses::Failed;
-                let failed = failed && !std::mem::replace(&mut link.told_failed, failed);
-                let what = || Transition::CannotUse(clean(&status.error_message));
-                transitions.extend(failed.then(what));
+                let before = std::mem::replace(&mut link.told_failed, failed);
+                if failed && !before {
+                    let said = clean(&status.error_message);
+                    self.about.cannot_use = Some((said.clone(), now.wall));
+                    transitions.push(Transition::CannotUse(said));
+                } else if !failed {
+                    self.about.cannot_use = None;
+                }
             }
         }
         if let Some(description) = message.agent_description.as_ref().filter(|_| !outranked) {

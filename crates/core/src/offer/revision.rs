@@ -175,6 +175,7 @@ pub struct Revision {
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
     beside: Encoded,
+    largest: OnceLock<usize>,
 }
 
 impl Revision {
@@ -187,6 +188,7 @@ impl Revision {
             sections: OnceLock::new(),
             first: OnceLock::new(),
             beside: Encoded::default(),
+            largest: OnceLock::new(),
         }
     }
 
@@ -290,6 +292,16 @@ impl Revision {
         }
         let all = || self.all();
         self.beside.of(&draft.sections, agent, &draft.keys, all)
+    }
+
+    /// The size of the largest message that brings a part of it to an agent.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        *self.largest.get_or_init(|| {
+            let beside = self.beside(AgentCapabilities::from(u64::MAX));
+            let beside = beside.map_or(0, |beside| beside.bytes.len());
+            self.offer(0).len().max(beside)
+        })
     }
 
     /// Whether another revision has the same sections beside `opamp`.

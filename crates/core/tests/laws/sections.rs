@@ -18,7 +18,10 @@ use opamp_operator_core::{
 };
 use opamp_wire::{
     AgentCapabilities,
-    proto::{AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
+    proto::{
+        AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatus,
+        ConnectionSettingsStatuses,
+    },
 };
 
 use crate::common::{
@@ -282,13 +285,15 @@ fn law8_who_was_told_by_an_earlier_process_is_told_again_only_if_it_began_anew()
 #[test]
 fn h16_h17_a_word_on_it_is_no_word_on_the_settings_for_opamp() {
     use ConnectionSettingsStatuses::{Applied, Failed};
-    let revision = world().revision(1);
+    let mut world = world();
+    let revision = world.revision(1);
     let can = CAPABLE | TELEMETRY;
     let hash = revision.beside(AgentCapabilities(can)).unwrap().hash;
     assert!((0..=64).all(|retry| revision.hash(retry) != hash));
     let mut bench = Bench::new(revision);
     let id = bench.connect(Transport::WebSocket, bench.marked(), 0, 0);
     assert!(bench.say(id, able(can), 0).offers());
+    assert_eq!(bench.agent.record().about.cannot_use, None);
     let before = bench.agent.record();
     assert_eq!(before.state, SettingsState::Applied);
     for (status, told) in [(Applied, 0), (Failed, 1), (Failed, 0)] {
@@ -303,6 +308,35 @@ fn h16_h17_a_word_on_it_is_no_word_on_the_settings_for_opamp() {
     }
     let after = bench.agent.record();
     assert_eq!((after.state, after.proved), (before.state, before.proved));
+    // It is kept for people to see, cleaned, and goes with the next good word.
+    let said = AgentToServer {
+        capabilities: can,
+        connection_settings_status: Some(ConnectionSettingsStatus {
+            error_message: "bad certificate s3cr3t-key-of-18ch".into(),
+            last_connection_settings_hash: hash.as_bytes().to_vec().into(),
+            status: Failed.into(),
+        }),
+        ..able(can)
+    };
+    let applied = || AgentToServer {
+        capabilities: can,
+        ..reported(Applied, hash.as_bytes())
+    };
+    bench.say(id, applied(), 2);
+    assert_eq!(bench.agent.record().about.cannot_use, None);
+    bench.say(id, said.clone(), 3);
+    let about = bench.agent.record().about;
+    let expected = ("bad certificate …".to_owned(), at(3).wall);
+    assert_eq!((about.cannot_use, about.failure), (Some(expected), None));
+    bench.say(id, applied(), 4);
+    assert_eq!(bench.agent.record().about.cannot_use, None);
+    // Or with others.
+    bench.say(id, said, 5);
+    world.spec.own_telemetry.as_mut().unwrap().logs = None;
+    bench.target.current = world.revision(1);
+    assert!(bench.agent.record().about.cannot_use.is_some());
+    assert!(bench.refresh(id, 100).push.is_some());
+    assert_eq!(bench.agent.record().about.cannot_use, None);
 }
 
 /// A profile whose agents all take nothing for OpAMP has no first agent.
