@@ -48,6 +48,7 @@ fn record(number: u8) -> AgentRecord {
             subject: "token".into(),
         }),
         bound_at: None,
+        pod: None,
         attributes: None,
         profile: Some(ProfileKey::new("a", "all")),
         overridden: Vec::new(),

@@ -38,6 +38,9 @@ fn generate() -> KeyPair {
 
 const BOOTSTRAP: &str = "bootstrap-token-of-the-fleet";
 
+/// A Secret of which nothing is ever told.
+const UNTOLD: &str = "untold";
+
 struct Bench {
     hub: Arc<Hub>,
     plug: Plug,
@@ -48,6 +51,8 @@ struct Bench {
     )>,
     statuses: BTreeMap<ProfileKey, OpAMPConnectionProfileStatus>,
     ready: watch::Receiver<bool>,
+    closing: CancellationToken,
+    forgotten: Vec<(String, InstanceUid)>,
     writes: usize,
     events: Vec<(String, ProfileEvent)>,
 }
@@ -150,7 +155,8 @@ impl Bench {
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let (readying, ready) = watch::channel(false);
         let controller = Controller::new(Arc::clone(&hub), port, setup, memory, provider, readying);
-        tokio::spawn(controller.run(CancellationToken::new()));
+        let closing = CancellationToken::new();
+        tokio::spawn(controller.run(closing.clone()));
         Self {
             hub,
             plug,
@@ -158,6 +164,8 @@ impl Bench {
             ledger: Vec::new(),
             statuses: BTreeMap::new(),
             ready,
+            closing,
+            forgotten: Vec::new(),
             writes: 0,
             events: Vec::new(),
         }
@@ -206,22 +214,41 @@ impl Bench {
                 changed = self.plug.wanted.changed() => {
                     changed.unwrap();
                     let wanted = self.plug.wanted.borrow_and_update().clone();
-                    for object in wanted.keys() {
+                    for object in wanted.keys().filter(|object| object.name != UNTOLD) {
                         self.tell(object).await;
                     }
                 }
-                report = self.plug.reports.recv() => match report.unwrap() {
-                    Report::Ledger(entry, answer) => self.ledger.push((*entry, answer)),
-                    Report::Profile { key, status, events, .. } => {
-                        let events = events.into_iter();
-                        self.events.extend(events.map(|event| (key.name.clone(), event)));
-                        self.statuses.insert(key, *status);
-                        self.writes += 1;
-                    }
-                    _ => {}
-                },
+                report = self.plug.reports.recv() => self.keep(report.unwrap()),
                 () = tokio::time::sleep_until(end) => return,
             }
+        }
+    }
+
+    fn keep(&mut self, report: Report) {
+        match report {
+            Report::Ledger(entry, answer) => self.ledger.push((*entry, answer)),
+            Report::Profile {
+                key,
+                status,
+                events,
+                ..
+            } => {
+                let events = events.into_iter();
+                self.events
+                    .extend(events.map(|event| (key.name.clone(), event)));
+                self.statuses.insert(key, *status);
+                self.writes += 1;
+            }
+            Report::ForgetAgents(agents) => self.forgotten.extend(agents),
+            _ => {}
+        }
+    }
+
+    /// Ends the controller, and keeps what it reports at last.
+    async fn end(&mut self) {
+        self.closing.cancel();
+        while let Some(report) = self.plug.reports.recv().await {
+            self.keep(report);
         }
     }
 
@@ -474,6 +501,45 @@ async fn law8_nobody_is_let_in_before_all_is_known() {
     bench.tell(&serving).await;
     bench.seconds(5).await;
     assert!(*bench.ready.borrow());
+}
+
+/// Until the old one ended nobody could connect any more.
+#[tokio::test(start_paused = true)]
+async fn law9_an_object_that_is_never_told_holds_no_serving_certificate_back_for_ever() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    bench.store(Ok);
+    bench.seconds(2).await;
+    bench.refer("q", UNTOLD).await;
+    bench.seconds(5).await;
+    let mut serving = bench.hub.serving.subscribe();
+    serving.mark_unchanged();
+    let secret = ObjectRef::secret("a", "serving");
+    let renewed = Bench::new(None).objects.remove(&secret).unwrap();
+    bench.objects.insert(secret.clone(), renewed);
+    bench.tell(&secret).await;
+    bench.seconds(50).await;
+    assert!(
+        !serving.has_changed().unwrap(),
+        "nobody knows yet whom it hurts"
+    );
+    bench.seconds(15).await;
+    assert!(serving.has_changed().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn law10_the_object_of_an_agent_that_gave_way_is_deleted() {
+    let mut bench = Bench::after(None, Vec::new(), vec![remembered(1, 1, None)]);
+    bench.list().await;
+    bench.seconds(5).await;
+    let identity = remembered(1, 1, None).binding.unwrap();
+    let now = bench.hub.clock.now();
+    assert!(bench.hub.roster.make_seat(&identity, now));
+    bench.seconds(2).await;
+    let uid = InstanceUid::from_bytes([1; 16]);
+    assert_eq!(bench.forgotten, [("a".to_owned(), uid)]);
 }
 
 /// Also for the three days for which it is let in after its end.

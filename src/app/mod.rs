@@ -165,7 +165,8 @@ async fn start_backend(
             Ok((memory, None))
         }
         Source::Cluster => {
-            let (cluster, memory) = reach(&config.namespace, &namespaces, homes).await?;
+            let watches = config.limits.watches;
+            let (cluster, memory) = reach(&config.namespace, &namespaces, homes, watches).await?;
             let records = cluster.records();
             tasks.spawn(cluster.run(plug));
             Ok((memory, Some(records)))
@@ -179,11 +180,13 @@ async fn reach(
     namespace: &str,
     namespaces: &BTreeSet<String>,
     homes: &watch::Sender<Homes>,
+    watches: usize,
 ) -> anyhow::Result<(Cluster, Memory)> {
     let mut wait = FIRST_WAIT;
     loop {
         let tried = async {
-            let connected = Cluster::connect(namespace, namespaces.clone(), homes.subscribe());
+            let (namespaces, homes) = (namespaces.clone(), homes.subscribe());
+            let connected = Cluster::connect(namespace, namespaces, homes, watches);
             let mut cluster = connected.await?;
             let memory = cluster.load().await?;
             Ok((cluster, memory))

@@ -10,7 +10,7 @@ mod record;
 pub use record::to_agent;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     sync::Arc,
 };
 
@@ -63,6 +63,9 @@ pub enum Observation {
     ServiceAccounts(String, Option<BTreeMap<String, String>>),
     /// A Pod of such a namespace was deleted; its `metadata.uid`.
     PodGone(String),
+    /// The `metadata.uid`s of all Pods of such a namespace, whenever they were
+    /// listed: who went while nobody looked is not among them.
+    Pods(String, HashSet<String>),
 }
 
 /// A question that only the Kubernetes API can answer.

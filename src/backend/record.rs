@@ -2,12 +2,12 @@
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use opamp_operator_api::agent::{
-    AgentDescription, AgentError, Evidence, OfferedRevision, OpAMPAgent, OpAMPAgentStatus,
-    SettingsStatus,
+    AgentDescription, AgentError, AgentPod, Evidence, OfferedRevision, OpAMPAgent,
+    OpAMPAgentStatus, SettingsStatus,
 };
 use opamp_operator_core::{
     fleet::{About, AgentRecord, DEFAULT_INTERVAL, Proved, SettingsState},
-    identity::{Digest, Recognition},
+    identity::{Bound, Digest, Recognition},
 };
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
@@ -42,6 +42,10 @@ pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
             .collect(),
         connected: record.connected.is_some(),
         bound_time: record.bound_at.map(Time),
+        pod: record
+            .pod
+            .clone()
+            .map(|Bound { name, uid }| AgentPod { name, uid }),
         last_contact_time: Some(Time(record.last_contact)),
         transport: record.connected,
         connected_time: record.about.linked.map(Time),
@@ -116,6 +120,7 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
         namespace: binding.namespace.clone(),
         binding: Some(binding),
         bound_at: status.bound_time.map(|time| time.0),
+        pod: status.pod.map(|AgentPod { name, uid }| Bound { name, uid }),
         attributes: None,
         profile: status.profile,
         overridden: status.overridden,
@@ -206,6 +211,10 @@ mod tests {
                 subject: "token".into(),
             }),
             bound_at: Some(at(50)),
+            pod: Some(Bound {
+                name: "edge-0".into(),
+                uid: "7".into(),
+            }),
             attributes: None,
             profile: Some(profile.clone()),
             overridden: vec![ProfileKey::new("a", "q")],

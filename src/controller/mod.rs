@@ -226,11 +226,17 @@ impl Controller {
             self.store_held().await;
         }
         self.collect();
-        // What was to be told later is told now.
-        self.failing
-            .values_mut()
-            .for_each(|at| *at = Duration::ZERO);
-        self.report().await;
+        if self.synced() {
+            // What was to be told later is told now, also of profiles that were
+            // told of a moment ago: nobody else remembers it. Who failed just
+            // now is seen by the first report, and told by the second.
+            for _ in 0..2 {
+                let failing = self.failing.values_mut();
+                failing.for_each(|at| *at = Duration::ZERO);
+                self.reported.clear();
+                self.report().await;
+            }
+        }
     }
 
     fn next_due(&self) -> Option<Duration> {
@@ -320,7 +326,11 @@ impl Controller {
                     self.publish_trust();
                 }
             }
-            Observation::PodGone(uid) => self.hub.reviews.pod_gone(&uid),
+            Observation::PodGone(uid) => {
+                self.hub.reviews.pod_gone(&uid);
+                self.hub.roster.pod_gone(&uid);
+            }
+            Observation::Pods(namespace, uids) => self.hub.roster.pods(&namespace, uids),
         }
     }
 

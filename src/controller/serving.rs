@@ -18,7 +18,14 @@ pub(super) struct NextServing {
     key: Arc<CertifiedKey>,
     /// While it is held back.
     pub(super) until: Option<Duration>,
+    /// Since when it is there.
+    since: Duration,
 }
+
+/// How long a new certificate waits for what is not known yet. An object that
+/// is never told must not keep it until the old one ends; agents whose settings
+/// are known are looked at in any case.
+const UNSETTLED: Duration = Duration::from_secs(60);
 
 /// Is any of these agents known to run the revision, or on its way to it?
 fn runs(agents: &[AgentRecord], revision: &Revision) -> bool {
@@ -50,6 +57,7 @@ impl Controller {
                         serving,
                         key: Arc::new(key),
                         until: None,
+                        since: self.hub.clock.now().uptime,
                     });
                 self.change_serving();
             }
@@ -63,9 +71,16 @@ impl Controller {
     /// to run a revision could not come back to it.
     pub(super) fn change_serving(&mut self) {
         let now = self.hub.clock.now();
-        if self.serving.is_some() && self.next_serving.is_some() && !self.catalog.is_settled() {
+        if self.serving.is_some()
+            && !self.catalog.is_settled()
+            && let Some(next) = &mut self.next_serving
+        {
             // Nobody can say yet what agents run.
-            return;
+            let until = next.since + UNSETTLED;
+            if now.uptime < until {
+                next.until = Some(until);
+                return;
+            }
         }
         let held = self.next_serving.as_ref().and_then(|next| {
             let running = self.running();

@@ -5,6 +5,7 @@ mod reviews;
 mod roster;
 mod seats;
 mod statuses;
+mod way;
 
 use std::{sync::Arc, time::Duration};
 

@@ -1,7 +1,7 @@
 //! The agents, each behind its own lock, and what changed of them.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use opamp_operator_api::ProfileKey;
+use opamp_operator_api::{Identity, ProfileKey};
 use opamp_operator_core::{
     Now,
     catalog::{Candidate, Choice, Explained},
@@ -21,7 +21,10 @@ use opamp_wire::InstanceUid;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::seats::{Seat, Seats};
+use super::{
+    seats::{Seat, Seats, almost},
+    way::{self, Gone, Pods},
+};
 
 /// How long a full roster is not searched again for somebody to forget, when
 /// there was nobody: the search looks at everyone, and everyone waits for it.
@@ -55,6 +58,10 @@ pub struct Roster {
     max_agents: usize,
     /// Uptime before which a search for room is known to be in vain.
     full_until: Mutex<Duration>,
+    /// The same of identities that have as many as they may.
+    taken_until: Mutex<HashMap<Identity, Duration>>,
+    /// Pods that are gone, until the next tick.
+    gone: Mutex<Gone>,
     seats: Arc<Seats>,
     next_link: AtomicU64,
     dirty: Mutex<Dirty>,
@@ -70,6 +77,8 @@ impl Roster {
             agents: Mutex::default(),
             max_agents,
             full_until: Mutex::default(),
+            taken_until: Mutex::default(),
+            gone: Mutex::default(),
             seats: Arc::new(Seats::new(max_of_identity)),
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
@@ -119,13 +128,26 @@ impl Roster {
             if now.uptime < *full_until {
                 return None;
             }
-            let forgotten = make_room(&mut agents, &self.seats);
-            if forgotten.is_empty() {
+            let going = who_goes(&agents);
+            if going.is_empty() {
                 *full_until = now.uptime + SEARCH_AGAIN;
                 return None;
             }
             drop(full_until);
+            let mut forgotten = Vec::new();
+            for uid in going {
+                for agent in agents.remove(&uid).unwrap_or_default() {
+                    forgotten.push(self.forgotten(uid, &agent.lock()));
+                }
+            }
+            way::log(&forgotten, "agents");
             self.dirty.lock().forgotten.extend(forgotten);
+            self.notify.notify_one();
+        } else if total + 1 == almost(self.max_agents) {
+            tracing::warn!(
+                limit = self.max_agents,
+                "four fifths of limits.agents are taken"
+            );
         }
         let agent = Arc::new(Mutex::new(Agent::new(uid, namespace, now)));
         agents.entry(uid).or_default().push(Arc::clone(&agent));
@@ -137,6 +159,68 @@ impl Roster {
     #[must_use]
     pub fn seat(&self, agent: &Agent, verdict: &Verdict) -> Option<Seat> {
         self.seats.seat(agent, verdict)
+    }
+
+    /// Makes room among the agents of an identity that has as many as it may;
+    /// false if all of them have to stay. The caller holds no agent.
+    #[must_use]
+    pub fn make_seat(&self, identity: &Identity, now: Now) -> bool {
+        let mut taken_until = self.taken_until.lock();
+        taken_until.retain(|_, until| now.uptime < *until);
+        if taken_until.contains_key(identity) {
+            return false;
+        }
+        let mut agents = self.agents.lock();
+        let own = |agent: &&SharedAgent| agent.lock().binding() == Some(identity);
+        let pods = Pods::of(agents.values().flatten().filter(own));
+        let turns = agents.iter().flat_map(|(uid, agents)| {
+            let of_uid = agents.iter().filter(own);
+            of_uid.filter_map(|agent| Some((way::turn(agent, &pods)?, *uid)))
+        });
+        let turns: Vec<_> = turns.collect();
+        if turns.is_empty() {
+            taken_until.insert(identity.clone(), now.uptime + SEARCH_AGAIN);
+            return false;
+        }
+        let mut forgotten = Vec::new();
+        for uid in way::first(turns) {
+            let Some(of_uid) = agents.get_mut(&uid) else {
+                continue;
+            };
+            of_uid.retain(|agent| {
+                let agent = agent.lock();
+                let goes = agent.binding() == Some(identity);
+                if goes {
+                    forgotten.push(self.forgotten(uid, &agent));
+                }
+                !goes
+            });
+            if of_uid.is_empty() {
+                agents.remove(&uid);
+            }
+        }
+        way::log(&forgotten, "agentsPerIdentity");
+        self.dirty.lock().forgotten.extend(forgotten);
+        self.notify.notify_one();
+        true
+    }
+
+    /// Accounts for an agent that is not kept any longer; who it was.
+    fn forgotten(&self, uid: InstanceUid, agent: &Agent) -> (String, InstanceUid) {
+        self.seats.remove(agent.binding());
+        self.dirty.lock().profiles.extend(agent.counted_by());
+        (agent.namespace().to_owned(), uid)
+    }
+
+    /// A Pod was deleted; its `metadata.uid`. Its agents are told by the next
+    /// tick, which looks at all agents anyway.
+    pub fn pod_gone(&self, uid: &str) {
+        self.gone.lock().deleted(uid);
+    }
+
+    /// There are no other Pods in a namespace than these.
+    pub fn pods(&self, namespace: &str, uids: HashSet<String>) {
+        self.gone.lock().existing(namespace, uids);
     }
 
     /// The agents of a profile, as values.
@@ -219,8 +303,12 @@ impl Roster {
 
     /// Lets time pass for agents whose links have no task of their own.
     pub fn tick(&self, now: Now) {
+        let gone = std::mem::take(&mut *self.gone.lock());
         for agent in self.all() {
             let mut agent = agent.lock();
+            if !gone.is_empty() {
+                gone.tell(&mut agent);
+            }
             let step = agent.tick(now);
             self.note(&agent, &step.transitions);
         }
@@ -237,9 +325,7 @@ impl Roster {
                 let agent = agent.lock();
                 let keep = held || !agent.links().is_empty() || !over(&agent.record());
                 if !keep {
-                    self.seats.remove(agent.binding());
-                    self.dirty.lock().profiles.extend(agent.counted_by());
-                    forgotten.push((agent.namespace().to_owned(), *uid));
+                    forgotten.push(self.forgotten(*uid, &agent));
                 }
                 keep
             });
@@ -333,40 +419,15 @@ fn speaks_for<'a>(known: &'a [SharedAgent], verdict: &Verdict) -> Option<&'a Sha
     at(primary).or_else(offered).or_else(|| at(home))
 }
 
-/// Forgets some agents that were away longest, of those that nothing was ever
-/// offered to: whoever can connect could fill the roster with them. Returns who
-/// they were.
-fn make_room(
-    agents: &mut HashMap<InstanceUid, Vec<SharedAgent>>,
-    seats: &Seats,
-) -> Vec<(String, InstanceUid)> {
-    let idle = |agent: &SharedAgent| {
-        // Whoever holds it is about to attach a link.
-        let held = Arc::strong_count(agent) > 1;
-        let agent = agent.lock();
-        (!held && agent.links().is_empty() && agent.was_never_offered())
-            .then(|| agent.last_contact())
-    };
-    let mut oldest: Vec<_> = agents
-        .iter()
-        .filter_map(|(uid, agents)| {
-            // Of several under one UID all must be idle.
-            let times: Option<Vec<_>> = agents.iter().map(idle).collect();
-            Some((times?.into_iter().max()?, *uid))
-        })
-        .collect();
-    oldest.sort_unstable();
-    // Several at once, so that the search is not made for every newcomer.
-    oldest.truncate((oldest.len() / 64).max(1));
-    let mut forgotten = Vec::new();
-    for (_, uid) in oldest {
-        for agent in agents.remove(&uid).unwrap_or_default() {
-            let agent = agent.lock();
-            seats.remove(agent.binding());
-            forgotten.push((agent.namespace().to_owned(), uid));
-        }
-    }
-    forgotten
+/// Some of those who may go: whoever can connect could fill the roster.
+fn who_goes(agents: &HashMap<InstanceUid, Vec<SharedAgent>>) -> Vec<InstanceUid> {
+    let pods = Pods::of(agents.values().flatten());
+    let turns = agents.iter().filter_map(|(uid, agents)| {
+        // Of several under one UID all must go.
+        let turns: Option<Vec<_>> = agents.iter().map(|agent| way::turn(agent, &pods)).collect();
+        Some((turns?.into_iter().max()?, *uid))
+    });
+    way::first(turns.collect()).collect()
 }
 
 /// One line per change of state.

@@ -17,7 +17,12 @@ pub(super) struct Seats {
 
 /// A seat that is free again when dropped, unless an agent took it.
 #[derive(Debug)]
-pub struct Seat(Option<(Arc<Seats>, Identity)>);
+pub struct Seat(Option<(Arc<Seats>, Identity, usize)>);
+
+/// Where it is said that a limit comes near.
+pub(super) const fn almost(limit: usize) -> usize {
+    limit - limit / 5
+}
 
 impl Seats {
     pub(super) fn new(most: usize) -> Self {
@@ -57,21 +62,30 @@ impl Seats {
             return None;
         }
         taken.insert(identity.clone(), count + 1);
-        Some(Seat(Some((Arc::clone(self), identity.clone()))))
+        Some(Seat(Some((Arc::clone(self), identity.clone(), most))))
     }
 }
 
 impl Seat {
     /// The agent has it, if it was bound.
     pub fn take(mut self, agent: &Agent) {
-        let bound = |(_, identity): &mut (Arc<Seats>, Identity)| agent.binding() == Some(identity);
-        drop(self.0.take_if(bound));
+        let bound = |(_, identity, _): &mut (_, Identity, _)| agent.binding() == Some(identity);
+        let Some((seats, identity, most)) = self.0.take_if(bound) else {
+            return;
+        };
+        if seats.taken.lock().get(&identity) == Some(&almost(most)) {
+            tracing::warn!(
+                %identity,
+                limit = most,
+                "four fifths of limits.agentsPerIdentity, or of `maxAgents` of the token Secret, are taken"
+            );
+        }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some((seats, identity)) = self.0.take() {
+        if let Some((seats, identity, _)) = self.0.take() {
             seats.remove(Some(&identity));
         }
     }

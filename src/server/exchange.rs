@@ -129,15 +129,26 @@ pub(super) fn find(
     verdict: &Verdict,
     now: Now,
 ) -> Result<SharedAgent, Denied> {
+    // A seat is free again at once: this only asks for one. Room is made before
+    // anybody is held.
+    let sits = |agent: &Agent| {
+        let identity = verdict.primary.as_ref();
+        hub.roster.seat(agent, verdict).is_some()
+            || identity.is_some_and(|identity| hub.roster.make_seat(identity, now))
+    };
     if let Some(known) = hub.roster.known(uid, verdict) {
+        // It may be about to get an owner; whoever adds the link says no.
+        let nobodys = known.lock().binding().is_none();
+        let _ = nobodys && sits(&Agent::new(uid, "", now));
         return Ok(known);
     }
     let newcomer = Agent::new(uid, "", now);
     if !newcomer.admits(verdict) {
         return Err(Denied::Retired);
     }
-    // It is free again at once: this only asks for one.
-    hub.roster.seat(&newcomer, verdict).ok_or(Denied::Quota)?;
+    if !sits(&newcomer) {
+        return Err(Denied::Quota);
+    }
     hub.roster.find(uid, verdict, now).ok_or(Denied::Full)
 }
 

@@ -38,6 +38,9 @@ pub struct Limits {
     /// ten seconds. An identity that sends more than a quarter of this leaves
     /// half of it to the others.
     pub messages: u32,
+    /// Secrets and ConfigMaps that are watched one by one, each of which is a
+    /// connection to the Kubernetes API.
+    pub watches: usize,
     /// Largest message or body, in bytes, after decompression.
     pub message_bytes: usize,
     /// Largest message to an agent, in bytes, before compression: larger
@@ -80,6 +83,8 @@ impl Default for Limits {
             messages_per_connection: 500,
             // One a second of every connection, the shortest heartbeat.
             messages: 200_000,
+            // Four namespaces that are full.
+            watches: 2000,
             // The specification's default is 64 MiB; an agent that reports its
             // configuration and its components stays far below this.
             message_bytes: 1024 * 1024,

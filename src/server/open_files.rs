@@ -5,7 +5,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::Limits;
 
-/// For everything that is not an agent: the API server, files, the runtime.
+/// For everything else: other requests to the API server, files, the runtime.
 const OTHERS: usize = 100;
 
 /// Raises the soft limit to the hard one, and says so if that is not enough.
@@ -26,6 +26,7 @@ pub(super) fn raise(limits: &Limits) {
         limits.connections,
         limits.handshakes,
         limits.waiting,
+        limits.watches,
         OTHERS,
     ];
     let needed = needed.into_iter().fold(0, usize::saturating_add);
@@ -36,7 +37,7 @@ pub(super) fn raise(limits: &Limits) {
         tracing::warn!(
             open_files,
             needed,
-            "fewer open files are allowed than limits.connections, limits.handshakes and limits.waiting may need: raise the limit (ulimit -Hn) or lower them"
+            "fewer open files are allowed than limits.connections, limits.handshakes, limits.waiting and limits.watches may need: raise the limit (ulimit -Hn) or lower them"
         );
     }
 }

@@ -11,6 +11,7 @@ use opamp_operator_core::{
     catalog::{Choice, Stored},
     fleet::{Link, LinkId, Transport, Wish},
     identity::{Presented, Proof},
+    offer::WireHash,
 };
 use opamp_wire::{
     AgentCapabilities, InstanceUid, OfferBytes,
@@ -39,6 +40,19 @@ impl Bench {
         };
         self.observe(Observation::Profile(profile(name), Some(Box::new(stored))))
             .await;
+    }
+
+    /// A profile that names this Secret.
+    pub(crate) async fn refer(&self, name: &str, secret: &str) {
+        let named = serde_json::json!({
+            "name": "X-Named",
+            "valueFrom": {"secretKeyRef": {"name": secret, "key": "token"}},
+        });
+        self.edit(name, 1, |spec| {
+            let header = serde_json::from_value(named).unwrap();
+            spec.opamp.headers.push(header);
+        })
+        .await;
     }
 
     /// Stores the ledger entries that wait, and lets what follows happen.
@@ -115,6 +129,18 @@ fn full(sequence_num: u64) -> AgentToServer {
             | AgentCapabilities::REPORTS_CONNECTION_SETTINGS_STATUS,
         agent_description: Some(AgentDescription::default()),
         ..AgentToServer::default()
+    }
+}
+
+/// Says that it could not use what has this hash.
+fn failed(sequence_num: u64, hash: &WireHash) -> AgentToServer {
+    AgentToServer {
+        connection_settings_status: Some(ConnectionSettingsStatus {
+            last_connection_settings_hash: hash.as_bytes().to_vec().into(),
+            status: ConnectionSettingsStatuses::Failed.into(),
+            error_message: "tls: bad certificate".into(),
+        }),
+        ..full(sequence_num)
     }
 }
 
@@ -214,14 +240,7 @@ async fn law10_agents_that_fail_are_told_of_once_when_others_may_have_followed()
     // It is the first, so the offer comes with the next message.
     assert!(bench.hear(&agent, &full(2)).is_some(), "nothing is offered");
     let current = Arc::clone(&bench.target("p").unwrap().current);
-    let failed = AgentToServer {
-        connection_settings_status: Some(ConnectionSettingsStatus {
-            last_connection_settings_hash: current.hash(0).as_bytes().to_vec().into(),
-            status: ConnectionSettingsStatuses::Failed.into(),
-            error_message: "tls: bad certificate".into(),
-        }),
-        ..full(3)
-    };
+    let failed = failed(3, &current.hash(0));
     bench.hear(&agent, &failed);
     bench.seconds(5).await;
     let failures = bench.statuses[&profile("p")].failures.clone();
@@ -242,6 +261,44 @@ async fn law10_agents_that_fail_are_told_of_once_when_others_may_have_followed()
         times == 1 && note.contains("(tls bad certificate)"),
         "{times} {note}"
     );
+}
+
+/// Nobody else remembers it, and the next process repeats no event.
+#[tokio::test(start_paused = true)]
+async fn law8_what_happened_in_the_last_second_is_told_before_the_end() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.in_force().await;
+    let agent = bench.agent(1);
+    bench.hear(&agent, &full(1));
+    bench.seconds(2).await;
+    assert!(bench.hear(&agent, &full(2)).is_some(), "nothing is offered");
+    let before = bench.writes;
+    bench.pass(Duration::from_millis(100)).await;
+    assert!(bench.writes > before, "the profile has just been reported");
+    let current = Arc::clone(&bench.target("p").unwrap().current);
+    bench.hear(&agent, &failed(3, &current.hash(0)));
+    bench.end().await;
+    let (times, note) = bench.told("p", Reason::AgentsFailed);
+    assert!(times == 1 && note.contains("bad certificate"), "{note}");
+
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.in_force().await;
+    let agents = [1, 2].map(|last| bench.agent(last));
+    for agent in &agents {
+        bench.hear(agent, &full(1));
+    }
+    bench.edit("q", 1, |spec| spec.priority = 5).await;
+    bench.in_force().await;
+    bench.hear(&agents[0], &full(2));
+    bench.pass(Duration::from_millis(100)).await;
+    assert_eq!(bench.told("q", Reason::ProfileTookOver).0, 1);
+    bench.hear(&agents[1], &full(2));
+    bench.end().await;
+    assert_eq!(bench.told("q", Reason::ProfileTookOver).0, 2);
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,11 +2,16 @@
 //! has limits.
 
 use opamp_operator::server::Limits;
-use opamp_wire::{Message as _, proto::AgentToServer};
+use opamp_operator_core::identity::Sources;
+use opamp_wire::{
+    Message as _,
+    proto::{AgentDisconnect, AgentToServer},
+};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::{
+    standing::limited,
     throttle::told_to_wait,
     world::{
         OTHER, PROTOBUF, SOON, Socket, TOKEN, World, ask, close_code, hello, refused_for_room,
@@ -15,6 +20,14 @@ use crate::{
 
 fn polls_as(token: &str) -> String {
     PROTOBUF.replace(TOKEN, token)
+}
+
+fn leave(uid: u8) -> AgentToServer {
+    AgentToServer {
+        sequence_num: 1,
+        agent_disconnect: Some(AgentDisconnect {}),
+        ..hello(uid)
+    }
 }
 
 #[test]
@@ -93,6 +106,34 @@ async fn m12_law10_an_identity_brings_in_so_many_new_agents() {
     // Another identity is none the worse.
     let other = polls_as(OTHER);
     assert_eq!(world.post(&other, &hello(4).encode_to_vec()).await.0, 200);
+}
+
+/// A limit is no trap for a fleet that draws an instance UID at every start.
+#[tokio::test]
+async fn m12_law10_who_is_away_gives_its_seat_to_a_newcomer_of_its_identity() {
+    let world = World::start(Limits::default()).await;
+    world.judge(Sources {
+        authenticators: limited(2),
+        ..Sources::default()
+    });
+    let headers = polls_as(OTHER);
+    let mut stays = world.upgrade(Some(OTHER)).await.unwrap();
+    ask(&mut stays, &hello(1)).await;
+    for last in 2..=9 {
+        for message in [hello(last), leave(last)] {
+            let (status, _) = world.post(&headers, &message.encode_to_vec()).await;
+            assert_eq!(status, 200, "{last}");
+        }
+    }
+    let forgotten = world.hub.roster.take_dirty().forgotten;
+    let forgotten: Vec<_> = forgotten.iter().map(|(_, uid)| uid.as_bytes()[0]).collect();
+    assert_eq!(forgotten, [2, 3, 4, 5, 6, 7, 8]);
+    // Who is here keeps its seat.
+    let mut second = world.upgrade(Some(OTHER)).await.unwrap();
+    assert!(ask(&mut second, &hello(9)).await.error_response.is_none());
+    let third = world.ask(&headers, &hello(10).encode_to_vec()).await;
+    assert_eq!(third.status, 503);
+    assert!(ask(&mut stays, &hello(1)).await.error_response.is_none());
 }
 
 /// They come over one connection, and count as any others.

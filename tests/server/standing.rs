@@ -137,7 +137,7 @@ async fn law9_who_is_not_admitted_drives_nobody_out() {
 }
 
 /// `TOKEN` as ever; `OTHER` for so many agents.
-fn limited(agents: usize) -> Vec<opamp_operator_core::identity::Authenticator> {
+pub(crate) fn limited(agents: usize) -> Vec<opamp_operator_core::identity::Authenticator> {
     use opamp_operator_core::identity::{Authenticator, Terms, Tokens};
     let mut all = tokens();
     let Authenticator::Token { tokens, .. } = &mut all[1] else {

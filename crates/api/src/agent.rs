@@ -199,6 +199,11 @@ pub struct OpAMPAgentStatus {
     #[schemars(schema_with = "schema::time")]
     pub bound_time: Option<Time>,
 
+    /// The Pod that the agent was proved to run in last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "AgentPod")]
+    pub pod: Option<AgentPod>,
+
     /// How the agent is connected.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Transport")]
@@ -250,6 +255,17 @@ pub struct AgentDescription {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "String", length(max = 63))]
     pub host_name: Option<String>,
+}
+
+/// A Pod in the namespace of its agent.
+#[derive(JsonSchema, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
+pub struct AgentPod {
+    /// Its name.
+    #[schemars(length(max = 253))]
+    pub name: String,
+    /// Its `metadata.uid`: a later Pod of that name is another one.
+    #[schemars(length(max = 128))]
+    pub uid: String,
 }
 
 /// What an agent reported of settings that it could not use.
@@ -377,6 +393,7 @@ mod tests {
             "status": {
                 "profile": {"namespace": "default", "name": "fleet"},
                 "connected": true,
+                "pod": {"name": "edge-0", "uid": "7"},
                 "transport": "HTTP",
                 "connectedTime": "2026-01-02T03:04:00Z",
                 "capabilities": ["ReportsStatus"],

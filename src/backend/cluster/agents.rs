@@ -91,7 +91,14 @@ impl Agents {
 
     pub(super) fn put(&self, record: Box<AgentRecord>) {
         let key = (record.namespace.clone(), record.uid);
-        self.queue.put(key, |_| Job::Write(record));
+        let known = || self.known.lock();
+        self.queue.put(key.clone(), |older| {
+            // It may belong to somebody else by now: it is written as a whole.
+            if matches!(older, Some(Job::Delete)) {
+                known().remove(&key);
+            }
+            Job::Write(record)
+        });
     }
 
     pub(super) fn delete(&self, key: Key) {
@@ -163,9 +170,52 @@ impl Agents {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kube::client::Body;
 
     use super::*;
+
+    /// Its instance UID was given up, and somebody else owns it now.
+    #[tokio::test]
+    async fn law2_an_agent_that_is_made_anew_before_it_was_deleted_is_written_with_its_owner() {
+        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let seen = Arc::clone(&seen);
+            async move {
+                let (head, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+                let subject = &body["spec"]["identity"]["subject"];
+                let last = head.uri.path().rsplit('/').next().unwrap().len();
+                seen.lock()
+                    .push(format!("{} {subject}", last == "status".len()));
+                let body = Body::from(serde_json::to_vec(&body).unwrap());
+                http::Response::builder().body(body)
+            }
+        });
+        let agents = Agents::new(Client::new(service, "a"));
+        let clock = crate::hub::Clock::start();
+        let owned_by = |subject: &str| {
+            let uid = InstanceUid::from_bytes([1; 16]);
+            let mut record = opamp_operator_core::fleet::Agent::new(uid, "a", clock.now()).record();
+            record.binding = Some(opamp_operator_api::Identity {
+                namespace: "a".into(),
+                method: opamp_operator_api::IdentityMethod::AgentToken,
+                authenticator: "bootstrap".into(),
+                subject: subject.into(),
+            });
+            Box::new(record)
+        };
+        let key = ("a".to_owned(), InstanceUid::from_bytes([1; 16]));
+        agents.known.lock().insert(key.clone());
+        agents.delete(key);
+        agents.put(owned_by("two"));
+        agents.close();
+        agents.run().await;
+        assert_eq!(*asked.lock(), ["false \"two\"", "true \"two\""]);
+    }
 
     #[tokio::test]
     async fn law9_agents_that_may_not_be_read_are_told_from_an_api_that_fails() {

@@ -65,6 +65,8 @@ pub struct Cluster {
     /// Where profiles are.
     namespaces: BTreeSet<String>,
     homes: watch::Receiver<Homes>,
+    /// Objects that may be watched one by one.
+    watches: usize,
     agents: Arc<agents::Agents>,
     held: Arc<held::Held>,
     remedy: remedy::Remedy,
@@ -82,6 +84,7 @@ impl Cluster {
         namespace: &str,
         namespaces: BTreeSet<String>,
         homes: watch::Receiver<Homes>,
+        watches: usize,
     ) -> Result<Self, ClusterError> {
         let mut config = kube::Config::infer().await.map_err(ClusterError::Config)?;
         config.read_timeout = Some(READ_TIMEOUT);
@@ -105,6 +108,7 @@ impl Cluster {
             namespace: namespace.to_owned(),
             namespaces,
             homes,
+            watches,
             judge: Arc::new(Judge::new()),
             keys: None,
         })
@@ -156,8 +160,12 @@ impl Cluster {
             pages,
         ));
         let (client, remedy) = (self.client.clone(), self.remedy.clone());
-        let objects =
-            objects::Objects::new(client.clone(), remedy.clone(), plug.observations.clone());
+        let objects = objects::Objects::new(
+            client.clone(),
+            remedy.clone(),
+            plug.observations.clone(),
+            self.watches,
+        );
         watches.spawn(objects.run(plug.wanted));
         let subjects =
             subjects::Subjects::new(client.clone(), remedy.clone(), plug.observations.clone());
@@ -216,6 +224,7 @@ impl Cluster {
                     uid,
                     status,
                     events,
+                    left_out: 0,
                 };
                 statuses.put(key, job);
             }

@@ -48,9 +48,23 @@ impl<K: Ord + Clone, V> Latest<K, V> {
     /// Takes back what could not be written, unless a newer one came or nobody
     /// will try again.
     pub(super) fn put_back(&self, key: K, thing: V, at: Instant) {
+        self.put_back_under(key, thing, at, |_, _| {});
+    }
+
+    /// The same, where the newer one is to be told of the older.
+    pub(super) fn put_back_under(
+        &self,
+        key: K,
+        thing: V,
+        at: Instant,
+        tell: impl FnOnce(&mut V, V),
+    ) {
         let mut waiting = self.waiting.lock();
-        if !waiting.closing {
-            waiting.things.entry(key).or_insert((thing, at));
+        let closing = waiting.closing;
+        match waiting.things.get_mut(&key) {
+            Some((newer, _)) => tell(newer, thing),
+            None if closing => {}
+            None => drop(waiting.things.insert(key, (thing, at))),
         }
     }
 

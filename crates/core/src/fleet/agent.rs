@@ -16,7 +16,9 @@ use crate::{
     Now,
     catalog::{Candidate, Candidates, Choice, Chooser, Explained, choose, explain},
     earliest,
-    identity::{Admission, Digest, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit},
+    identity::{
+        Admission, Bound, Digest, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit,
+    },
     offer::WireHash,
 };
 
@@ -48,6 +50,9 @@ pub struct Agent {
     namespace: String,
     binding: Option<Identity>,
     bound_at: Option<Timestamp>,
+    /// The Pod that it was proved to run in last, and whether that is gone.
+    pod: Option<Bound>,
+    pod_gone: bool,
     pub(super) capabilities: AgentCapabilities,
     pub(super) attributes: Option<Attributes>,
     pub(super) links: Vec<Link>,
@@ -90,6 +95,8 @@ impl Agent {
             namespace: namespace.to_owned(),
             binding: None,
             bound_at: None,
+            pod: None,
+            pod_gone: false,
             capabilities: AgentCapabilities::default(),
             attributes: None,
             links: Vec::new(),
@@ -144,6 +151,7 @@ impl Agent {
             expected: (was_here && !left).then_some(until),
             binding: record.binding,
             bound_at: record.bound_at,
+            pod: record.pod,
             attributes: record.attributes,
             profile: record.profile,
             overridden: record.overridden,
@@ -193,6 +201,24 @@ impl Agent {
         self.offered.is_empty()
     }
 
+    /// The Pod that it was proved to run in last.
+    #[must_use]
+    pub fn pod(&self) -> Option<&Bound> {
+        self.pod.as_ref()
+    }
+
+    /// Its Pod is gone: it will not come back, or as somebody who is admitted
+    /// anew.
+    pub fn note_pod_gone(&mut self) {
+        self.pod_gone = self.pod.is_some();
+    }
+
+    /// Its Pod is gone, and it was not seen since.
+    #[must_use]
+    pub fn pod_is_gone(&self) -> bool {
+        self.pod_gone
+    }
+
     /// When it was last heard.
     #[must_use]
     pub fn last_contact(&self) -> Timestamp {
@@ -239,6 +265,10 @@ impl Agent {
             self.bound_at = Some(now.wall);
         }
         self.vouch(&link.verdict);
+        if let Some(pod) = link.verdict.pod() {
+            self.pod = Some(pod.clone());
+        }
+        self.pod_gone = false;
         link.rights = rights;
         if self
             .newest_link()
@@ -534,6 +564,7 @@ impl Agent {
             namespace: self.namespace.clone(),
             binding: self.binding.clone(),
             bound_at: self.bound_at,
+            pod: self.pod.clone(),
             attributes: self.attributes.clone(),
             profile: self.profile.clone(),
             overridden: self.overridden.clone(),

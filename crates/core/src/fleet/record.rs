@@ -12,7 +12,7 @@ use opamp_operator_api::{
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{Silence, words::name};
-use crate::identity::{Digest, Marker, Recognition};
+use crate::identity::{Bound, Digest, Marker, Recognition};
 
 /// A revision that an agent is known to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,6 +68,8 @@ pub struct AgentRecord {
     pub binding: Option<Identity>,
     /// Since when.
     pub bound_at: Option<Timestamp>,
+    /// The Pod that it was proved to run in last.
+    pub pod: Option<Bound>,
     /// What it said of itself.
     pub attributes: Option<Attributes>,
     /// The profile that applies.

@@ -10,8 +10,8 @@ use opamp_operator_api::values::{Identity, IdentityMethod, ProfileKey};
 use opamp_wire::InstanceUid;
 
 use super::{
-    Authenticator, Bearer, DenyList, Digest, Inquiry, KeyRing, Ledger, Marker, Presented, Revoked,
-    Terms, Vouched, Voucher,
+    Authenticator, Bearer, Bound, DenyList, Digest, Inquiry, KeyRing, Ledger, Marker, Presented,
+    Revoked, Terms, Vouched, Voucher,
     authenticator::{Answer, among},
     jwt,
     ledger::EXPIRED_GRACE,
@@ -59,6 +59,15 @@ impl Verdict {
     /// The revisions that what it shows was offered by.
     pub fn shown(&self) -> impl Iterator<Item = &Recognition> {
         self.recognised.iter().chain(&self.expired)
+    }
+
+    /// The Pod that what it shows is bound to.
+    #[must_use]
+    pub fn pod(&self) -> Option<&Bound> {
+        match &self.vouched.as_ref()?.by {
+            Voucher::Kubernetes { pod, .. } => pod.as_ref(),
+            Voucher::Key(_) => None,
+        }
     }
 
     /// Neither an identity nor anything that we offered.

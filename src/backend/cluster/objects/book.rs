@@ -8,6 +8,7 @@ use std::{
 
 use opamp_operator_api::ObjectRef;
 use opamp_operator_core::offer::{Object, Observed};
+use parking_lot::Mutex;
 
 use super::Source;
 use crate::backend::Ticket;
@@ -17,6 +18,76 @@ use crate::backend::Ticket;
 pub(super) const MOST: usize = 500;
 /// Most of these that have not heard anything yet: a start is no burst.
 const STARTING: usize = 16;
+/// And in all namespaces together.
+const STARTING_IN_ALL: usize = 64;
+
+/// What all namespaces share, each of which may have [`MOST`].
+#[derive(Debug)]
+pub(super) struct Room {
+    /// Watches of single objects, at most.
+    pub(super) most: usize,
+    taken: Mutex<Taken>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    watches: usize,
+    starting: usize,
+    /// Some wait because of the others.
+    short: bool,
+    /// Since they looked last there may be room again.
+    freed: bool,
+}
+
+impl Room {
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            taken: Mutex::default(),
+        }
+    }
+
+    /// True once if those who wait are to look again.
+    pub(super) fn is_free_again(&self) -> bool {
+        let mut taken = self.taken.lock();
+        let again = taken.short && taken.freed;
+        if again {
+            (taken.short, taken.freed) = (false, false);
+        }
+        again
+    }
+
+    /// Room for so many; and for so many that begin now.
+    fn left(&self) -> (usize, usize) {
+        let taken = self.taken.lock();
+        let left = self.most.saturating_sub(taken.watches);
+        let starting = STARTING_IN_ALL.saturating_sub(taken.starting);
+        (left, left.min(starting))
+    }
+
+    fn is_short(&self) {
+        self.taken.lock().short = true;
+    }
+
+    fn begin(&self, heard: bool) {
+        let mut taken = self.taken.lock();
+        taken.watches += 1;
+        taken.starting += usize::from(!heard);
+    }
+
+    fn heard(&self) {
+        let mut taken = self.taken.lock();
+        taken.starting -= 1;
+        taken.freed = true;
+    }
+
+    fn end(&self, heard: bool) {
+        let mut taken = self.taken.lock();
+        taken.watches -= 1;
+        taken.starting -= usize::from(!heard);
+        taken.freed = true;
+    }
+}
 
 /// What is to be done.
 #[derive(Debug, PartialEq, Eq)]
@@ -58,8 +129,9 @@ pub(super) struct Entry {
 }
 
 /// The objects of one namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Book {
+    room: Arc<Room>,
     pub(super) entries: BTreeMap<ObjectRef, Entry>,
     /// Those that nobody tells, first come first served.
     waiting: BTreeSet<(Ticket, ObjectRef)>,
@@ -69,6 +141,17 @@ pub(super) struct Book {
 }
 
 impl Book {
+    pub(super) fn new(room: Arc<Room>) -> Self {
+        Self {
+            room,
+            entries: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            own: 0,
+            starting: 0,
+            acts: Vec::new(),
+        }
+    }
+
     /// A new object, which nobody tells.
     pub(super) fn add(&mut self, object: &ObjectRef, ticket: Ticket) {
         let entry = Entry {
@@ -93,6 +176,7 @@ impl Book {
         if entry.teller == (Teller::Own { heard: false }) {
             entry.teller = Teller::Own { heard: true };
             self.starting -= 1;
+            self.room.heard();
         }
         Some(entry)
     }
@@ -109,13 +193,19 @@ impl Book {
     /// Begins watches of those that wait and may have one, where there is room;
     /// returns those for which there is none at all.
     pub(super) fn begin(&mut self, may: impl Fn(&ObjectRef) -> bool) -> Vec<ObjectRef> {
-        let room = (MOST - self.own).min(STARTING - self.starting);
+        let (_, begin) = self.room.left();
+        let room = (MOST - self.own).min(STARTING - self.starting).min(begin);
         let waiting = self.waiting.iter().map(|(_, object)| object);
         let begin: Vec<_> = waiting.filter(|o| may(o)).take(room).cloned().collect();
         for object in begin {
             self.set_teller(&object, Teller::Own { heard: false });
         }
-        if self.own < MOST {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        self.room.is_short();
+        let (left, _) = self.room.left();
+        if self.own < MOST && left > 0 {
             return Vec::new();
         }
         let waiting = self.waiting.iter().map(|(_, object)| object);
@@ -151,6 +241,7 @@ impl Book {
             Teller::Own { heard } => {
                 self.own -= 1;
                 self.starting -= usize::from(!heard);
+                self.room.end(heard);
                 self.acts.push(Act::Leave(Source::Object(object.clone())));
             }
             Teller::Label => {}
@@ -160,6 +251,7 @@ impl Book {
             Teller::Own { heard } => {
                 self.own += 1;
                 self.starting += usize::from(!heard);
+                self.room.begin(heard);
                 self.acts.push(Act::Watch(Source::Object(object.clone())));
             }
             Teller::Label => {}

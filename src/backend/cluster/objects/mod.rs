@@ -7,7 +7,10 @@ mod sight;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use futures::{
     StreamExt as _,
@@ -18,7 +21,7 @@ use opamp_operator_api::ObjectRef;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use book::Act;
+use book::{Act, Room};
 use place::Place;
 use sight::Sight;
 
@@ -39,22 +42,26 @@ pub(super) struct Objects {
     remedy: Remedy,
     observations: mpsc::Sender<Observation>,
     places: BTreeMap<String, Place>,
+    room: Arc<Room>,
     /// Ends the watches.
     endings: BTreeMap<Source, CancellationToken>,
     watches: SelectAll<BoxStream<'static, Sight>>,
 }
 
 impl Objects {
+    /// Watches at most so many objects one by one.
     pub(super) fn new(
         client: Client,
         remedy: Remedy,
         observations: mpsc::Sender<Observation>,
+        most: usize,
     ) -> Self {
         Self {
             client,
             remedy,
             observations,
             places: BTreeMap::new(),
+            room: Arc::new(Room::new(most)),
             endings: BTreeMap::new(),
             watches: SelectAll::new(),
         }
@@ -65,7 +72,7 @@ impl Objects {
         let mut more = true;
         wanted.mark_changed();
         loop {
-            let acts = tokio::select! {
+            let mut acts = tokio::select! {
                 changed = wanted.changed(), if more => {
                     more = changed.is_ok();
                     let wanted = wanted.borrow_and_update().clone();
@@ -74,6 +81,10 @@ impl Objects {
                 Some(sight) = self.watches.next() => self.see(sight),
                 else => return,
             };
+            // What ended here may be room for those that wait elsewhere.
+            if self.room.is_free_again() {
+                acts.extend(self.places.values_mut().flat_map(Place::fill));
+            }
             for act in acts {
                 if self.act(act).await.is_none() {
                     return;
@@ -99,7 +110,9 @@ impl Objects {
         }
         for (namespace, objects) in by_namespace {
             let place = self.places.entry(namespace.to_owned());
-            let place = place.or_insert_with(|| Place::new(namespace, self.remedy.clone()));
+            let place = place.or_insert_with(|| {
+                Place::new(namespace, self.remedy.clone(), Arc::clone(&self.room))
+            });
             acts.extend(place.want(&objects));
         }
         acts

@@ -20,7 +20,7 @@ use opamp_operator_core::offer::{Object, Observed};
 
 use super::{
     Source,
-    book::{Act, Book, Entry, MOST, Teller, Told},
+    book::{Act, Book, Entry, MOST, Room, Teller, Told},
 };
 use crate::backend::{
     Ticket,
@@ -48,16 +48,18 @@ struct Labelled {
 pub(super) struct Place {
     namespace: String,
     remedy: Remedy,
+    room: Arc<Room>,
     book: Book,
     label: Option<Labelled>,
 }
 
 impl Place {
-    pub(super) fn new(namespace: &str, remedy: Remedy) -> Self {
+    pub(super) fn new(namespace: &str, remedy: Remedy, room: Arc<Room>) -> Self {
         Self {
             namespace: namespace.to_owned(),
             remedy,
-            book: Book::default(),
+            book: Book::new(Arc::clone(&room)),
+            room,
             label: None,
         }
     }
@@ -242,7 +244,7 @@ impl Place {
     }
 
     /// Begins watches where there is room, and says where there is none.
-    fn fill(&mut self) -> Vec<Act> {
+    pub(super) fn fill(&mut self) -> Vec<Act> {
         let listing = self.label.as_ref().is_some_and(|label| !label.answered);
         // While they are listed, it may be among the labelled.
         let may = |object: &ObjectRef| !(listing && object.kind == ObjectKind::Secret);
@@ -254,8 +256,10 @@ impl Place {
     }
 
     fn no_room(&self) -> String {
-        let most =
-            format!("it watches at most {MOST} Secrets and ConfigMaps of a namespace one by one");
+        let all = self.room.most;
+        let most = format!(
+            "it watches at most {MOST} Secrets and ConfigMaps of a namespace one by one, and {all} of all namespaces (limits.watches)"
+        );
         match &self.label {
             Some(label) if label.denied => {
                 let remedy = self.remedy.all_secrets(&self.namespace);

@@ -170,7 +170,7 @@ impl Subjects {
             Err(fault) => return self.complain(&namespace, kind, &fault),
         };
         match kind {
-            Kind::Pod => place.pod(event),
+            Kind::Pod => place.pod(&namespace, event),
             Kind::Account => {
                 let news = place.account(event, self.seen.borrow().get(&*namespace));
                 let told = |now| Observation::ServiceAccounts(namespace.to_string(), Some(now));

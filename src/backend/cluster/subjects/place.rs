@@ -59,11 +59,12 @@ impl Place {
         (before != Some(&now)).then_some(now)
     }
 
-    /// The Pods that an event shows to be gone. One that is being deleted is
-    /// still there.
-    pub(super) fn pod(&mut self, event: Event<Named>) -> Vec<Observation> {
+    /// The Pods that an event shows to be gone, and all once they are listed.
+    /// One that is being deleted is still there.
+    pub(super) fn pod(&mut self, namespace: &str, event: Event<Named>) -> Vec<Observation> {
         self.mended(Kind::Pod, &event);
         let mut gone = Vec::new();
+        let mut all = None;
         match event {
             Event::Init => self.listed_pods.clear(),
             Event::InitApply((_, uid)) => drop(self.listed_pods.insert(uid)),
@@ -71,6 +72,7 @@ impl Place {
                 let listed = std::mem::take(&mut self.listed_pods);
                 let before = std::mem::replace(&mut self.pods, listed);
                 gone.extend(before.into_iter().filter(|uid| !self.pods.contains(uid)));
+                all = Some(Observation::Pods(namespace.to_owned(), self.pods.clone()));
             }
             Event::Apply((_, uid)) => drop(self.pods.insert(uid)),
             Event::Delete((_, uid)) => {
@@ -78,7 +80,8 @@ impl Place {
                 gone.push(uid);
             }
         }
-        gone.into_iter().map(Observation::PodGone).collect()
+        let gone = gone.into_iter().map(Observation::PodGone);
+        gone.chain(all).collect()
     }
 
     /// A listing that begins has not succeeded.
@@ -166,8 +169,13 @@ mod tests {
     fn pods_are_gone_when_they_are_deleted_or_listed_no_more() {
         let mut place = Place::default();
         let mut gone = |event| {
-            let gone = place.pod(event).into_iter().map(|told| match told {
+            let gone = place.pod("a", event).into_iter().map(|told| match told {
                 Observation::PodGone(uid) => uid,
+                Observation::Pods(namespace, uids) => {
+                    let mut uids: Vec<_> = uids.into_iter().collect();
+                    uids.sort_unstable();
+                    format!("{namespace}: {}", uids.join(" "))
+                }
                 other => format!("{other:?}"),
             });
             gone.collect::<Vec<_>>()
@@ -177,7 +185,11 @@ mod tests {
             Event::Init,
             Event::InitApply(named("a", "1")),
             Event::InitApply(named("b", "2")),
-            Event::InitDone,
+        ] {
+            assert_eq!(gone(event), nothing);
+        }
+        assert_eq!(gone(Event::InitDone), ["a: 1 2"]);
+        for event in [
             Event::Apply(named("c", "3")),
             // It is being deleted: changed, and still there.
             Event::Apply(named("c", "3")),
@@ -187,7 +199,7 @@ mod tests {
         assert_eq!(gone(Event::Delete(named("c", "3"))), ["3"]);
         assert_eq!(gone(Event::Init), nothing);
         assert_eq!(gone(Event::InitApply(named("b", "2"))), nothing);
-        assert_eq!(gone(Event::InitDone), ["1"]);
+        assert_eq!(gone(Event::InitDone), ["1", "a: 2"]);
     }
 
     #[test]

@@ -27,10 +27,15 @@ struct Bench {
 
 impl Bench {
     fn new(may: May) -> Self {
+        Self::with(may, 2000)
+    }
+
+    /// One that may watch so many one by one.
+    fn with(may: May, most: usize) -> Self {
         let (api, wanted) = (FakeApi::new(may), watch::Sender::default());
         let (sender, observations) = mpsc::channel(100_000);
         let remedy = Remedy::new("system:serviceaccount:ops:operator");
-        let objects = Objects::new(api.client(), remedy, sender);
+        let objects = Objects::new(api.client(), remedy, sender, most);
         tokio::spawn(objects.run(wanted.subscribe()));
         Self {
             api,
@@ -157,6 +162,45 @@ async fn law10_what_each_mode_costs() {
         }
     }
     println!("{}", lines.join("\n"));
+}
+
+/// A namespace may have 500, and there may be many namespaces.
+#[tokio::test(start_paused = true)]
+async fn law10_all_namespaces_together_have_so_many_watches() {
+    let mut bench = Bench::with(names(80), 20);
+    for number in 0..80 {
+        bench.api.put(&name(number), true);
+    }
+    // Eight each of ten namespaces.
+    bench.wanted.send_modify(|wanted| {
+        for number in 0..80_u64 {
+            let namespace = format!("n{}", number / 8);
+            let secret = ObjectRef::secret(namespace, name(usize::try_from(number).unwrap()));
+            wanted.insert(secret, number + 1);
+        }
+    });
+    let declined = |bench: &Bench| {
+        let told = |number| bench.last(&name(number)).map(|last| last == "forbidden");
+        (0..80)
+            .map(|number| told(number).unwrap())
+            .filter(|no| *no)
+            .count()
+    };
+    bench.pass(5).await;
+    assert_eq!(bench.api.cost().open, 20);
+    assert_eq!(declined(&bench), 60);
+    let why = &bench.remedies[&name(79)];
+    assert!(
+        why.contains("20 of all namespaces (limits.watches)"),
+        "{why}"
+    );
+    // Those of one namespace that go make room for those of others.
+    bench
+        .wanted
+        .send_modify(|wanted| wanted.retain(|object, _| object.namespace != "n0"));
+    bench.pass(5).await;
+    assert_eq!(bench.api.cost().open, 20);
+    assert_eq!(declined(&bench), 52);
 }
 
 #[tokio::test(start_paused = true)]
