@@ -350,6 +350,7 @@ impl Revision {
             sections: self.sections.clone(),
             first: self.first.clone(),
             beside: Encoded::default(),
+            largest: OnceLock::new(),
         })
     }
 
