@@ -108,7 +108,7 @@ fn kind(kind: &SourceKind) -> &'static str {
 
 /// What is allowed, and should be meant.
 fn notes(config: &Config, authentication: &Authentication) -> Vec<&'static str> {
-    let policy = config.policy();
+    let policy = config.settings().policy;
     let all = [
         (
             authentication.authenticators.is_empty(),
