@@ -170,7 +170,7 @@ async fn start_backend(
             Ok((memory, None))
         }
         Source::Cluster => {
-            let (cluster, memory) = reach(&config.namespace, &namespaces, homes).await?;
+            let (cluster, memory) = reach(config, &namespaces, homes).await?;
             let records = cluster.records();
             tasks.spawn(cluster.run(plug));
             Ok((memory, Some(records)))
@@ -181,14 +181,16 @@ async fn start_backend(
 /// Waits for the Kubernetes API: agents find us unready meanwhile, and come
 /// back, as they would if we ended.
 async fn reach(
-    namespace: &str,
+    config: &Config,
     namespaces: &BTreeSet<String>,
     homes: &watch::Sender<Homes>,
 ) -> anyhow::Result<(Cluster, Memory)> {
     let mut wait = FIRST_WAIT;
     loop {
         let tried = async {
-            let connected = Cluster::connect(namespace, namespaces.clone(), homes.subscribe());
+            let (namespace, lease) = (&config.namespace, config.lease_name());
+            let namespaces = namespaces.clone();
+            let connected = Cluster::connect(namespace, lease, namespaces, homes.subscribe());
             let mut cluster = connected.await?;
             let memory = cluster.load().await?;
             Ok((cluster, memory))

@@ -199,7 +199,7 @@ impl Controller {
 
     /// Stores what authenticators hold and held.
     pub(super) async fn store_held(&mut self) {
-        if std::mem::take(&mut self.held_changed) {
+        if self.leads && std::mem::take(&mut self.held_changed) {
             let held = self.held.entries().to_vec();
             // A backend that is gone stores nothing any more.
             let _ = self.port.reports.send(Report::Held(held)).await;
