@@ -23,7 +23,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::Admin,
     backend::{
-        Homes, Memory, Plug,
+        Homes, Memory, Plug, Pulse,
         cluster::{Cluster, ClusterError, Records},
         directory::Directory,
         pipe,
@@ -66,9 +66,10 @@ pub enum Source {
 /// If it cannot start.
 pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Result<()> {
     let mut ending = Ending::new()?;
-    // Ended in this order: agents, then statuses and records.
+    // Ended in this order: agents, then statuses and records, then probes.
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
+    let (tasks, probed) = (TaskTracker::new(), CancellationToken::new());
+    let _probed = probed.clone().drop_guard();
     let ready = watch::Sender::new(false);
     let known = Arc::new(OnceLock::new());
     if let Some(address) = &config.admin {
@@ -78,8 +79,8 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
                 address.listen
             )
         })?;
-        let pages = Admin::new(ready.subscribe(), Arc::clone(&known), serving.clone());
-        tasks.spawn(pages.serve(listener));
+        let pages = Admin::new(Arc::clone(&known), probed.clone());
+        tokio::spawn(pages.serve(listener));
     }
     let (port, plug) = pipe();
     let authentication = config.authentication().map_err(anyhow::Error::msg)?;
@@ -88,7 +89,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if !cluster {
         reload::without_cluster(&authentication).map_err(anyhow::Error::msg)?;
     }
-    let (memory, records) = tokio::select! {
+    let (memory, records, pulse) = tokio::select! {
         started = start_backend(&config, source, plug, &homes, &tasks, &working) => started?,
         () = ending.asked() => return Ok(()),
     };
@@ -98,6 +99,9 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
     let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    if let Some(pulse) = pulse {
+        hub.health.watch_lease(pulse);
+    }
     let _ = known.set(Arc::clone(&hub));
     let controller = Controller::new(
         Arc::clone(&hub),
@@ -110,7 +114,13 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let working_controller = tasks.spawn(controller.run(working.clone()));
     let follow = reload::follow(reload, records, homes, Arc::clone(&hub), reloading);
     tasks.spawn(working.clone().run_until_cancelled_owned(follow));
-    let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
+    let server = serve(
+        &config,
+        Arc::clone(&hub),
+        &provider,
+        ready.subscribe(),
+        serving.clone(),
+    );
     tokio::pin!(server);
     let mut outcome = Ok(());
     tokio::select! {
@@ -119,6 +129,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         _ = working_controller => outcome = Err(anyhow::anyhow!("the controller ended")),
     }
     tracing::info!("shutting down");
+    hub.health.set_ending();
     serving.cancel();
     if outcome.is_ok() {
         let _ = timeout(SERVER_GRACE, server).await;
@@ -160,20 +171,20 @@ async fn start_backend(
     homes: &watch::Sender<Homes>,
     tasks: &TaskTracker,
     working: &CancellationToken,
-) -> anyhow::Result<(Memory, Option<Records>)> {
+) -> anyhow::Result<(Memory, Option<Records>, Option<Arc<Pulse>>)> {
     let namespaces = config.watch_namespaces();
     match source {
         Source::Directory { manifests, state } => {
             let directory = Directory::new(manifests, state, namespaces)?;
             let memory = directory.load()?;
             tasks.spawn(directory.run(plug, working.clone()));
-            Ok((memory, None))
+            Ok((memory, None, None))
         }
         Source::Cluster => {
             let (cluster, memory) = reach(config, &namespaces, homes).await?;
-            let records = cluster.records();
+            let (records, pulse) = (cluster.records(), cluster.pulse());
             tasks.spawn(cluster.run(plug));
-            Ok((memory, Some(records)))
+            Ok((memory, Some(records), Some(pulse)))
         }
     }
 }
@@ -218,8 +229,9 @@ async fn serve(
     while !*ready.borrow_and_update() {
         ready.changed().await.context("the controller ended")?;
     }
-    let limits = config.limits.clone();
+    let (limits, health) = (config.limits.clone(), Arc::clone(&hub));
     let server = Server::bind(config.listen, &config.path, hub, limits, provider, serving).await?;
+    health.health.set_listening();
     tracing::info!(address = %server.address()?, "listening on {}", server.address()?);
     server.run().await;
     Ok(())

@@ -201,6 +201,7 @@ impl Controller {
         let mut tick = tokio::time::interval(TICK);
         let mut forget = tokio::time::interval(FORGET_EVERY);
         loop {
+            self.hub.health.controller.beat();
             let next = self
                 .hub
                 .clock

@@ -132,7 +132,7 @@ impl Controller {
         self.trust = Arc::new(Trust::of(sources, self.keys.clone(), &self.ledger));
         if self.synced() {
             self.hub.trust.send_replace(Some(Arc::clone(&self.trust)));
-            self.ready.send_replace(self.serving.is_some());
+            self.tell_readiness();
         }
     }
 
