@@ -139,6 +139,34 @@ impl Operator {
         })
     }
 
+    /// Starts another process with the same configuration, but for its admin
+    /// port, as a rolling update does.
+    ///
+    /// # Errors
+    /// When it does not start to listen.
+    pub async fn beside(&self, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let admin = free_port()?;
+        let mut configuration = read_yaml(&self.config).context("no configuration")?;
+        configuration["admin"]["listen"] = admin.to_string().into();
+        let config = folder.join("operator.yaml");
+        write_atomically(&config, &serde_saphyr::to_string(&configuration)?)?;
+        let name = folder.file_name().context("a folder without a name")?;
+        let log = self.log.with_file_name(name).with_extension("log");
+        let started = spawn(&self.binary, &config, &self.backend, &log, self.level);
+        let (process, address) = started.await?;
+        Ok(Self {
+            binary: self.binary.clone(),
+            config,
+            level: self.level,
+            backend: self.backend.clone(),
+            log,
+            admin,
+            process,
+            address,
+        })
+    }
+
     /// Where it listens for agents.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

@@ -22,7 +22,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::Admin,
     backend::{
-        Homes, Memory, Plug,
+        Homes, Memory, Plug, Pulse,
         cluster::{Cluster, ClusterError, Records},
         directory::Directory,
         pipe,
@@ -65,9 +65,10 @@ pub enum Source {
 /// If it cannot start.
 pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Result<()> {
     let mut ending = Ending::new()?;
-    // Ended in this order: agents, then statuses and records.
+    // Ended in this order: agents, then statuses and records, then probes.
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
+    let (tasks, probed) = (TaskTracker::new(), CancellationToken::new());
+    let _probed = probed.clone().drop_guard();
     let ready = watch::Sender::new(false);
     let known = Arc::new(OnceLock::new());
     if let Some(address) = &config.admin {
@@ -77,8 +78,8 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
                 address.listen
             )
         })?;
-        let pages = Admin::new(ready.subscribe(), Arc::clone(&known), serving.clone());
-        tasks.spawn(pages.serve(listener));
+        let pages = Admin::new(Arc::clone(&known), probed.clone());
+        tokio::spawn(pages.serve(listener));
     }
     let (port, plug) = pipe();
     let authentication = config.authentication().map_err(anyhow::Error::msg)?;
@@ -87,7 +88,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if !cluster {
         reload::without_cluster(&authentication).map_err(anyhow::Error::msg)?;
     }
-    let (memory, records) = tokio::select! {
+    let (memory, records, pulse) = tokio::select! {
         started = start_backend(&config, source, plug, &homes, &tasks, &working) => started?,
         () = ending.asked() => return Ok(()),
     };
@@ -97,6 +98,9 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
     let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    if let Some(pulse) = pulse {
+        hub.health.watch_lease(pulse);
+    }
     let _ = known.set(Arc::clone(&hub));
     let controller = Controller::new(
         Arc::clone(&hub),
@@ -109,7 +113,13 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let working_controller = tasks.spawn(controller.run(working.clone()));
     let follow = reload::follow(reload, records, homes, Arc::clone(&hub), reloading);
     tasks.spawn(working.clone().run_until_cancelled_owned(follow));
-    let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
+    let server = serve(
+        &config,
+        Arc::clone(&hub),
+        &provider,
+        ready.subscribe(),
+        serving.clone(),
+    );
     tokio::pin!(server);
     let mut outcome = Ok(());
     tokio::select! {
@@ -118,6 +128,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         _ = working_controller => outcome = Err(anyhow::anyhow!("the controller ended")),
     }
     tracing::info!("shutting down");
+    hub.health.set_ending();
     serving.cancel();
     if outcome.is_ok() {
         let _ = timeout(SERVER_GRACE, server).await;
@@ -155,21 +166,20 @@ async fn start_backend(
     homes: &watch::Sender<Homes>,
     tasks: &TaskTracker,
     working: &CancellationToken,
-) -> anyhow::Result<(Memory, Option<Records>)> {
+) -> anyhow::Result<(Memory, Option<Records>, Option<Arc<Pulse>>)> {
     let namespaces = config.watch_namespaces();
     match source {
         Source::Directory { manifests, state } => {
             let directory = Directory::new(manifests, state, namespaces)?;
             let memory = directory.load()?;
             tasks.spawn(directory.run(plug, working.clone()));
-            Ok((memory, None))
+            Ok((memory, None, None))
         }
         Source::Cluster => {
-            let watches = config.limits.watches;
-            let (cluster, memory) = reach(&config.namespace, &namespaces, homes, watches).await?;
-            let records = cluster.records();
+            let (cluster, memory) = reach(config, &namespaces, homes).await?;
+            let (records, pulse) = (cluster.records(), cluster.pulse());
             tasks.spawn(cluster.run(plug));
-            Ok((memory, Some(records)))
+            Ok((memory, Some(records), Some(pulse)))
         }
     }
 }
@@ -177,16 +187,17 @@ async fn start_backend(
 /// Waits for the Kubernetes API: agents find us unready meanwhile, and come
 /// back, as they would if we ended.
 async fn reach(
-    namespace: &str,
+    config: &Config,
     namespaces: &BTreeSet<String>,
     homes: &watch::Sender<Homes>,
-    watches: usize,
 ) -> anyhow::Result<(Cluster, Memory)> {
     let mut wait = FIRST_WAIT;
     loop {
         let tried = async {
+            let (namespace, lease) = (&config.namespace, config.lease_name());
             let (namespaces, homes) = (namespaces.clone(), homes.subscribe());
-            let connected = Cluster::connect(namespace, namespaces, homes, watches);
+            let watches = config.limits.watches;
+            let connected = Cluster::connect(namespace, lease, namespaces, homes, watches);
             let mut cluster = connected.await?;
             let memory = cluster.load().await?;
             Ok((cluster, memory))
@@ -214,8 +225,9 @@ async fn serve(
     while !*ready.borrow_and_update() {
         ready.changed().await.context("the controller ended")?;
     }
-    let limits = config.limits.clone();
+    let (limits, health) = (config.limits.clone(), Arc::clone(&hub));
     let server = Server::bind(config.listen, &config.path, hub, limits, provider, serving).await?;
+    health.health.set_listening();
     tracing::info!(address = %server.address()?, "listening on {}", server.address()?);
     server.run().await;
     Ok(())

@@ -56,6 +56,8 @@ pub struct Config {
     #[serde(rename = "advertisedURL")]
     pub advertised_url: url::Url,
     serving_certificate: SecretName,
+    #[serde(default = "default_lease")]
+    lease_name: String,
     /// Probes.
     #[serde(default)]
     pub admin: Option<Admin>,
@@ -113,6 +115,9 @@ fn default_listen() -> SocketAddr {
 }
 fn default_path() -> String {
     "/v1/opamp".into()
+}
+fn default_lease() -> String {
+    "opamp-operator".into()
 }
 fn two_thousand() -> u64 {
     2000
@@ -179,6 +184,12 @@ impl Config {
         }
         config.authentication()?;
         Ok(config)
+    }
+
+    /// The Lease in the operator's namespace: whoever holds it writes.
+    #[must_use]
+    pub fn lease_name(&self) -> &str {
+        &self.lease_name
     }
 
     /// The Secret with the serving certificate.

@@ -1,6 +1,7 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
 mod book;
+mod health;
 mod reviews;
 mod roster;
 mod seats;
@@ -14,6 +15,7 @@ use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
+pub use health::{Check, Health};
 pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};
 pub use seats::Seat;
@@ -64,6 +66,8 @@ pub struct Hub {
     pub serving: watch::Sender<Option<Arc<rustls::sign::CertifiedKey>>>,
     /// The agents.
     pub roster: Roster,
+    /// How the process is.
+    pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
     /// How long a process without memory of an agent waits before it offers.
@@ -82,6 +86,7 @@ impl Hub {
             reviews,
             serving: watch::Sender::new(None),
             roster,
+            health: Health::default(),
             statuses: Statuses::default(),
             hold,
         }

@@ -100,6 +100,28 @@ impl Roster {
         self.agents.lock().entry(uid).or_default().push(agent);
     }
 
+    /// Takes over what another process knew last, unless the agent is here or
+    /// was here since.
+    pub fn renew(&self, record: AgentRecord, now: Now) {
+        let agents = self.agents.lock();
+        let known = agents.get(&record.uid).map(Vec::as_slice);
+        let known = known.unwrap_or_default().iter();
+        let mut known = known.filter(|agent| agent.lock().namespace() == record.namespace);
+        let Some(known) = known.next() else {
+            drop(agents);
+            return self.restore(record, now);
+        };
+        // Whoever holds it is about to attach a link.
+        let held = Arc::strong_count(known) > 1;
+        let mut agent = known.lock();
+        if held || !agent.links().is_empty() || agent.last_contact() > record.last_contact {
+            return;
+        }
+        self.seats.remove(agent.binding());
+        self.seats.add(record.binding.as_ref());
+        *agent = Agent::restore(record, now);
+    }
+
     /// The agent that is there already, for which a link with this verdict
     /// speaks.
     #[must_use]

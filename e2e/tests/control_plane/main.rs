@@ -17,6 +17,7 @@ mod identity;
 mod isolation;
 mod keeper;
 mod kinds_of_write;
+mod leader;
 mod permissions;
 mod privilege;
 mod probe;

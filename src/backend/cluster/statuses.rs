@@ -13,7 +13,7 @@ use opamp_operator_api::{
 use opamp_operator_core::status::{ProfileEvent, Severity, severity};
 use tokio::time::{Instant, timeout};
 
-use super::{FIELD_MANAGER, WRITE_TIMEOUT, events::Events, fault, queue::Latest};
+use super::{FIELD_MANAGER, WRITE_TIMEOUT, events::Events, fault, lease::Fence, queue::Latest};
 
 /// When a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -54,11 +54,13 @@ pub(super) struct Statuses {
     resource: ApiResource,
     events: Events,
     queue: Latest<ProfileKey, Job>,
+    fence: Fence,
 }
 
 impl Statuses {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, fence: Fence) -> Self {
         Self {
+            fence,
             events: Events::new(client.clone()),
             client,
             resource: ApiResource::erase::<OpAMPConnectionProfile>(&()),
@@ -83,15 +85,16 @@ impl Statuses {
 
     pub(super) async fn run(&self) {
         while let Some((profile, job)) = self.queue.next().await {
-            match self.write(&profile, &job).await {
-                Ok(()) => {
+            match self.fence.within(self.write(&profile, &job)).await {
+                // Whoever holds the Lease now writes what it sees.
+                None => {}
+                Some(Ok(())) => {
                     let uid = job.uid.as_deref();
-                    let left_out = job.left_out;
-                    self.events
-                        .publish(&profile, uid, &job.events, left_out)
-                        .await;
+                    let events = &job.events;
+                    let events = self.events.publish(&profile, uid, events, job.left_out);
+                    let _ = self.fence.within(events).await;
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     tracing::warn!(%profile, error, "the status cannot be written");
                     let again = Instant::now() + RETRY;
                     self.queue.put_back_under(profile, job, again, Job::follow);

@@ -50,6 +50,9 @@ pub struct ProfileState {
     /// An object of the settings for OpAMP in force that its owner took away:
     /// who has the settings keeps them, and nobody else is offered them.
     pub withdrawn: Option<ObjectRef>,
+    /// Newer settings were published than `current`, by another process: these go
+    /// to nobody any more.
+    pub superseded: bool,
     /// When `current` came into force.
     pub started: Option<Timestamp>,
     /// Why it did.
@@ -80,6 +83,7 @@ impl ProfileState {
             previous: None,
             in_force: None,
             withdrawn: None,
+            superseded: false,
             started: None,
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,
