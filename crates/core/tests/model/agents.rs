@@ -9,7 +9,7 @@ use opamp_operator_core::{
 };
 use opamp_wire::{
     AgentCapabilities,
-    proto::{AgentDisconnect, AgentToServer, ConnectionSettingsStatuses},
+    proto::{AgentDisconnect, AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
 };
 
 use crate::{
@@ -18,6 +18,17 @@ use crate::{
     steps::{Named, Says, Shows},
     watch::{Seen, Watch},
 };
+
+const METRICS: u64 = AgentCapabilities::REPORTS_OWN_METRICS;
+const TRACES: u64 = AgentCapabilities::REPORTS_OWN_TRACES;
+
+/// What was sent beside the settings for OpAMP.
+pub(crate) struct SentBeside {
+    pub(crate) link: LinkId,
+    pub(crate) hash: Vec<u8>,
+    /// Without the hash.
+    pub(crate) what: ConnectionSettingsOffers,
+}
 
 /// One agent: its own memory, the core's, and the watch between.
 pub(crate) struct Sim {
@@ -28,6 +39,10 @@ pub(crate) struct Sim {
     pub(crate) given: Vec<usize>,
     pub(crate) shows: Presented,
     pub(crate) saved: Option<AgentRecord>,
+    /// What it was sent beside the settings for OpAMP, in any process.
+    pub(crate) sent_beside: Vec<SentBeside>,
+    /// The last that it is known to have, by this process or the record.
+    pub(crate) has: Option<ConnectionSettingsOffers>,
     /// The process began with a record that lacks some of what it was given.
     pub(crate) lagged: bool,
     pub(crate) until: Option<Duration>,
@@ -42,6 +57,8 @@ impl Sim {
             links: Vec::new(),
             given: Vec::new(),
             shows: bootstrap(),
+            sent_beside: Vec::new(),
+            has: None,
             saved: None,
             lagged: false,
             until: None,
@@ -90,6 +107,9 @@ impl Sim {
                 saved.offered.contains(o) || (known && same().all(|s| s.number < o.number))
             })
         };
+        if stale {
+            self.has = None;
+        }
         let saved = self.saved.take().filter(|saved| stale && lags(saved));
         if std::mem::replace(&mut self.lagged, saved.is_some()) {
             // Nobody could tell the next process what that one did not know.
@@ -146,6 +166,10 @@ impl Sim {
             Says::ZeroCapabilities => bare(0),
             Says::Incapable => able(CAPABLE & !accepts),
             Says::ReportsNothing => able(CAPABLE & !reports),
+            Says::Telemetry => able(CAPABLE | METRICS | TRACES),
+            Says::Metrics => able(CAPABLE | METRICS),
+            Says::OnlyTelemetry => able((CAPABLE | METRICS | TRACES) & !accepts),
+            Says::BareTelemetry => bare(CAPABLE | METRICS | TRACES),
             Says::Report(status, named) => self.report(status, named),
             Says::GoodBye => AgentToServer {
                 agent_disconnect: Some(AgentDisconnect::default()),
@@ -158,6 +182,7 @@ impl Sim {
         let hash = match named {
             Named::Last => self.watch.hash(0),
             Named::Before => self.watch.hash(1),
+            Named::Beside => self.sent_beside.last().map(|sent| sent.hash.clone()),
             Named::Unknown => None,
         };
         reported(status, &hash.unwrap_or_else(|| b"unknown".to_vec()))

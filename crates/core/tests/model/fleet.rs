@@ -171,6 +171,7 @@ impl Fleet {
                 self.catalog.publish(content, now);
                 return;
             }
+            Step::Beside { beside } => return self.catalog.beside(beside),
             Step::Select { profile, alone } => return self.catalog.select(profile, alone),
             Step::Pause(paused) => {
                 if let Some(target) = self.catalog.target_mut() {

@@ -11,9 +11,10 @@ use opamp_operator_core::{
 use opamp_wire::{AgentCapabilities, proto::AgentToServer};
 
 use crate::{
+    common::decode,
     fleet::Fleet,
     steps::Says,
-    watch::{Seen, Watch, is},
+    watch::{Report, Seen, Watch, is},
 };
 
 /// How often a link looks whether it is the only one.
@@ -56,8 +57,11 @@ impl Fleet {
             sequence,
             greeted: false,
             described: false,
+            fresh: false,
             capable: None,
+            said: 0,
             reported: None,
+            of_beside: false,
             polled: now.uptime,
             polls: 0,
         });
@@ -86,8 +90,13 @@ impl Fleet {
         let link = sim.links.iter_mut().find(|link| link.id == id).unwrap();
         message.sequence_num = link.sequence + u64::from(matches!(says, Says::AfterAGap));
         link.sequence = message.sequence_num + 1;
+        let described = message.agent_description.is_some();
+        link.fresh |= !link.greeted && described && message.sequence_num <= 1;
         link.greeted = true;
-        link.described |= message.agent_description.is_some();
+        link.described |= described;
+        // The link was alive after what was sent there.
+        let arrived = sim.sent_beside.last().filter(|sent| sent.link == id);
+        sim.has = arrived.map(|sent| sent.what.clone()).or(sim.has.take());
         let gap = now.uptime.saturating_sub(link.polled);
         link.polls += if gap > Duration::from_secs(26 * 3600) {
             2
@@ -98,6 +107,7 @@ impl Fleet {
         if message.capabilities != 0 {
             let accepts = AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
             link.capable = Some(message.capabilities & accepts != 0);
+            link.said = message.capabilities;
             if !outranked {
                 sim.watch.capabilities = message.capabilities;
             }
@@ -109,7 +119,17 @@ impl Fleet {
         if !outranked {
             sim.watch.heard(link, report.as_ref(), now);
         }
-        link.reported = report.or(link.reported.take());
+        let told = |report: &Report| sim.sent_beside.iter().any(|sent| sent.hash == report.1);
+        let here = |report: &Report| {
+            let last = sim.sent_beside.iter().rfind(|sent| sent.link == id);
+            last.is_some_and(|sent| sent.hash == report.1)
+        };
+        // One of what was sent here takes back nothing that was said before.
+        let counts = |report: &Report| link.reported.is_none() || !here(report);
+        if let Some(report) = report.filter(counts) {
+            link.of_beside = told(&report);
+            link.reported = Some(report);
+        }
         self.exchange(agent, id, Some(&message))?;
         if matches!(says, Says::GoodBye) {
             self.close(agent, id);
@@ -179,7 +199,11 @@ impl Fleet {
             sim.watch.came(link);
         }
         let mut told = None;
-        if let Some(offer) = offer {
+        let beside = offer.clone().map(decode).filter(|o| o.opamp.is_none());
+        if let Some(beside) = beside {
+            sim.told(beside, id, target, admin, now)?;
+        } else if let Some(offer) = offer {
+            sim.left_alone(id, before.proved.as_ref(), target)?;
             let uid = sim.agent.uid();
             let which = sim
                 .watch
@@ -187,6 +211,7 @@ impl Fleet {
             sim.given.push(which);
             told = Some(format!("agent {agent} is offered content {which}"));
         }
+        let link = sim.links.iter().find(|link| link.id == id).unwrap();
         if let Some(target) = judged {
             let record = sim.agent.record();
             sim.watch.settled(
