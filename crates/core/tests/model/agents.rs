@@ -22,6 +22,12 @@ use crate::{
 const METRICS: u64 = AgentCapabilities::REPORTS_OWN_METRICS;
 const TRACES: u64 = AgentCapabilities::REPORTS_OWN_TRACES;
 
+/// What it was offered.
+pub(crate) struct Given {
+    pub(crate) content: usize,
+    pub(crate) external: bool,
+}
+
 /// What was sent beside the settings for OpAMP.
 pub(crate) struct SentBeside {
     pub(crate) link: LinkId,
@@ -36,8 +42,10 @@ pub(crate) struct Sim {
     pub(crate) watch: Watch,
     pub(crate) links: Vec<Seen>,
     /// Contents that it was offered, ever.
-    pub(crate) given: Vec<usize>,
+    pub(crate) given: Vec<Given>,
     pub(crate) shows: Presented,
+    /// It went to the server of another, and said nothing since.
+    pub(crate) departed: bool,
     pub(crate) saved: Option<AgentRecord>,
     /// What it was sent beside the settings for OpAMP, in any process.
     pub(crate) sent_beside: Vec<SentBeside>,
@@ -59,6 +67,7 @@ impl Sim {
             shows: bootstrap(),
             sent_beside: Vec::new(),
             has: None,
+            departed: false,
             saved: None,
             lagged: false,
             until: None,
@@ -107,6 +116,7 @@ impl Sim {
                 saved.offered.contains(o) || (known && same().all(|s| s.number < o.number))
             })
         };
+        self.departed = false;
         if stale {
             self.has = None;
         }
@@ -132,8 +142,10 @@ impl Sim {
 
     pub(crate) fn choose(&self, shows: Shows) -> Presented {
         let given = |back: usize, marked: bool| {
-            let which = self.given.iter().rev().nth(back);
-            which.map_or_else(bootstrap, |which| content(*which).presented(marked))
+            // What it was given for another server it has there.
+            let given = self.given.iter().rev().nth(back);
+            let given = given.filter(|given| !given.external);
+            given.map_or_else(bootstrap, |g| content(g.content).presented(marked))
         };
         match shows {
             Shows::Bootstrap => bootstrap(),

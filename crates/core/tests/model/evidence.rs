@@ -157,7 +157,8 @@ impl Watch {
     pub(crate) fn away(&self, record: &AgentRecord, until: Option<Duration>) -> Law {
         let expected = match record.state {
             SettingsState::Switching => until.is_some(),
-            SettingsState::Lost | SettingsState::Departed => true,
+            SettingsState::Lost => !(self.unlanded() && self.last_is_external()),
+            SettingsState::Departed => until.is_none(),
             SettingsState::Offered => false,
             _ => !self.unlanded(),
         };

@@ -6,8 +6,8 @@ use std::sync::{Arc, LazyLock};
 use jiff::SignedDuration;
 use opamp_operator_api::{
     v1alpha1::{
-        AgentSelector, CertificateSource, ClientCertificate, OwnTelemetry, ServerTrust, SystemCAs,
-        TelemetryConnection,
+        AgentSelector, CertificateSource, ClientCertificate, OwnTelemetry, ServedBy, ServerTrust,
+        SystemCAs, TelemetryConnection,
     },
     values::{Identity, IdentityMethod, ProfileKey},
 };
@@ -216,14 +216,18 @@ impl Catalog {
         self.targets[self.selected].as_mut()
     }
 
-    pub(crate) fn publish(&mut self, index: usize, now: Now) {
+    pub(crate) fn publish(&mut self, index: usize, external: bool, now: Now) {
         let marker = content(index).draft.marker;
-        if self.target().is_some_and(|t| t.current.marker() == marker) {
+        let same = |r: &Revision| r.marker() == marker && r.is_external() == external;
+        if self.target().is_some_and(|t| same(&t.current)) {
             // The same content is no new revision.
             return;
         }
         let mut draft = content(index).besides[self.beside].clone();
         draft.profile = self.profile().clone();
+        if external {
+            draft.served_by = ServedBy::External;
+        }
         let number = self
             .ledger
             .newest(self.profile())
@@ -236,7 +240,8 @@ impl Catalog {
             current: revision,
             paused: before.as_ref().is_some_and(|b| b.paused),
             bound: before.as_ref().map_or(Bound::Everyone, |b| b.bound),
-            previous: before.map(|b| b.current),
+            // Nobody goes back to settings for the server of another.
+            previous: before.map(|b| b.current).filter(|b| !b.is_external()),
         });
         let token = |name: &str, shown: Presented| {
             Authenticator::token(name, HOME, name, shown.authorization)
@@ -259,6 +264,11 @@ impl Catalog {
         let which = (0..CONTENTS).find(|i| content(*i).draft.marker == marker);
         let mut draft = content(which.unwrap()).besides[beside].clone();
         draft.profile = profile;
+        draft.served_by = if target.current.is_external() {
+            ServedBy::External
+        } else {
+            ServedBy::Operator
+        };
         target.current = Arc::new(Revision::new(draft, target.current.number()));
     }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     catalog::Choice,
-    fleet::{Link, LinkId, Transition, Transport, Wish},
+    fleet::{Link, LinkId, SettingsState, Transition, Transport, Wish},
     identity::Presented,
 };
 use opamp_wire::{AgentCapabilities, proto::AgentToServer};
 
 use crate::{
+    agents::Given,
     common::decode,
     fleet::Fleet,
     steps::Says,
@@ -147,6 +148,10 @@ impl Fleet {
         let now = self.now();
         let sim = &mut self.agents[agent];
         let before = sim.agent.record();
+        if message.is_some() && before.state == SettingsState::Departed {
+            sim.watch.returned();
+        }
+        sim.departed &= message.is_none();
         let reply = message.map(|message| sim.agent.hear(id, message, now).0);
         let choice = sim.agent.choose(id, &self.catalog.candidates);
         sim.agent.chosen(&choice, now);
@@ -208,7 +213,11 @@ impl Fleet {
             let which = sim
                 .watch
                 .offered(&offer, link, &sim.links, target, (uid, &admin), now)?;
-            sim.given.push(which);
+            let external = sim.watch.last_is_external();
+            sim.given.push(Given {
+                content: which,
+                external,
+            });
             told = Some(format!("agent {agent} is offered content {which}"));
         }
         let link = sim.links.iter().find(|link| link.id == id).unwrap();

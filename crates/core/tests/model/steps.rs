@@ -125,6 +125,15 @@ pub(crate) enum Step {
     Publish {
         content: usize,
     },
+    /// The same, for the server of another.
+    SendAway {
+        content: usize,
+    },
+    /// It goes where it is sent, stays away, and perhaps only knocks.
+    Depart {
+        agent: usize,
+        knocks: bool,
+    },
     /// What stands beside the settings for OpAMP is another.
     Beside {
         beside: usize,
@@ -189,6 +198,30 @@ impl Step {
                     Self::Wait(700),
                     come(Says::Report(Applied, Named::Beside), 500),
                 ]
+            }
+            Self::Depart { agent, knocks } => {
+                let come = |says| Self::Connect {
+                    agent,
+                    transport: Transport::WebSocket,
+                    shows: Shows::Bootstrap,
+                    says,
+                    sequence: 0,
+                };
+                let leave = Self::Close { agent, link: 0 };
+                let mut all = vec![
+                    Self::Wait(700),
+                    Self::SendAway { content: 3 },
+                    come(Some(Says::FullState)),
+                    leave,
+                    Self::Tick,
+                    Self::Wait(125),
+                    Self::Tick,
+                ];
+                if knocks {
+                    all.extend([come(None), leave, Self::Tick]);
+                }
+                all.push(come(Some(Says::FullState)));
+                all
             }
             Self::ComeLate { agent } => vec![
                 Self::Wait(20),
@@ -306,6 +339,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         8 => seconds().prop_map(Step::Wait),
         1 => prop::sample::select(vec![-86_400, -60, 60, 86_400]).prop_map(Step::WallClockJumps),
         6 => (0..CONTENTS).prop_map(|content| Step::Publish { content }),
+        2 => (0..CONTENTS).prop_map(|content| Step::SendAway { content }),
+        2 => (agent(), any::<bool>()).prop_map(|(agent, knocks)| Step::Depart { agent, knocks }),
         2 => (0..BESIDES).prop_map(|beside| Step::Beside { beside }),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => Just(Step::OpenToNobody),

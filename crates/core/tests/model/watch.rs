@@ -283,6 +283,19 @@ impl Watch {
         self.bucket(now)
     }
 
+    pub(crate) fn last_is_external(&self) -> bool {
+        let last = self.offers.last();
+        last.is_some_and(|offer| offer.revision.is_external())
+    }
+
+    /// It had departed: what it was offered then did its work.
+    pub(crate) fn returned(&mut self) {
+        if let Some(offer) = self.offers.last_mut() {
+            offer.landed = true;
+            self.attempts.remove(&offer.revision.marker());
+        }
+    }
+
     /// Evidence was announced: attempts begin anew.
     pub(crate) fn proved(&mut self, marker: Marker) {
         self.attempts.remove(&marker);
