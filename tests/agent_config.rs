@@ -254,6 +254,7 @@ fn the_description_fits_the_selector() {
         let attributes = Attributes {
             identifying: part("identifying_attributes"),
             non_identifying: part("non_identifying_attributes"),
+            ..Attributes::default()
         };
         let uid = selector.instance_uids.first().cloned().unwrap_or_default();
         let fits = selector.matches(&uid, None, &attributes);

@@ -20,8 +20,8 @@ mod schema;
 pub use condition::{ConditionStatus, set_condition};
 pub use reason::{ConditionType, Reason};
 pub use values::{
-    Attributes, Identity, IdentityMethod, MARKER_HEADER, OFFERABLE_LABEL, ObjectKind, ObjectRef,
-    ProfileKey,
+    Attributes, Found, Identity, IdentityMethod, MARKER_HEADER, OFFERABLE_LABEL, ObjectKind,
+    ObjectRef, ProfileKey,
 };
 
 /// The API group of every kind in this crate.

@@ -6,7 +6,7 @@ use crate::{
     v1alpha1::profile::{
         AgentSelector, AttributeExpression, AttributeOperator, AttributeScope, AuthenticatedAs,
     },
-    values::{Attributes, Identity, IdentityMethod},
+    values::{Attributes, Found, Identity, IdentityMethod},
 };
 
 /// How the subject of a certificate begins that is named by a URI among its
@@ -29,8 +29,8 @@ pub enum Mismatch<'a> {
         key: &'a str,
         /// What the selector wants.
         value: &'a str,
-        /// The agent has one of this key.
-        found: bool,
+        /// What the agent has.
+        found: Found<'a>,
     },
     /// A condition does not hold.
     Expression {
@@ -38,15 +38,22 @@ pub enum Mismatch<'a> {
         index: usize,
         /// The condition.
         expression: &'a AttributeExpression,
-        /// The agent has an attribute of its key.
-        found: bool,
+        /// What the agent has.
+        found: Found<'a>,
     },
 }
 
 /// What an agent says of itself is not repeated: it may be anything.
 impl fmt::Display for Mismatch<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let has = |found| if found { "another value" } else { "none" };
+        let has = |found, value| match found {
+            Found::Value(_) => value,
+            Found::Unread => {
+                "one whose value is longer than 1024 bytes or no scalar, which no selector can judge"
+            }
+            Found::Unknown => "more than 64 attributes, and not all of them are looked at",
+            Found::Nothing => "none",
+        };
         match *self {
             Self::Identity => {
                 f.write_str("`authenticatedAs` names none that is what the agent proved to be")
@@ -55,7 +62,7 @@ impl fmt::Display for Mismatch<'_> {
             Self::Attribute { key, value, found } => write!(
                 f,
                 "`matchAttributes` wants `{key}` to be `{value}`; the agent has {}",
-                has(found)
+                has(found, "another value")
             ),
             Self::Expression {
                 index,
@@ -70,11 +77,7 @@ impl fmt::Display for Mismatch<'_> {
                 if expression.scope != AttributeScope::Any {
                     write!(f, " among {:?} attributes", expression.scope)?;
                 }
-                write!(
-                    f,
-                    "; the agent has {}",
-                    if found { "one that is not so" } else { "none" }
-                )
+                write!(f, "; the agent has {}", has(found, "one that is not so"))
             }
         }
     }
@@ -91,12 +94,12 @@ impl AgentSelector {
 
     /// The first part of the selector that does not agree with the agent.
     #[must_use]
-    pub fn mismatch(
-        &self,
+    pub fn mismatch<'a>(
+        &'a self,
         uid: &str,
         identity: Option<&Identity>,
-        attributes: &Attributes,
-    ) -> Option<Mismatch<'_>> {
+        attributes: &'a Attributes,
+    ) -> Option<Mismatch<'a>> {
         let means = |identity| self.authenticated_as.iter().any(|one| one.means(identity));
         let proved = self.authenticated_as.is_empty() || identity.is_none_or(means);
         if !proved {
@@ -110,7 +113,7 @@ impl AgentSelector {
             let found = attributes.get(key, AttributeScope::Any);
             found != Some(value)
         };
-        let found = |key, scope| attributes.get(key, scope).is_some();
+        let found = |key, scope| attributes.find(key, scope);
         let mut wanted = self.match_attributes.iter();
         if let Some((key, value)) = wanted.find(|wanted| unequal(*wanted)) {
             return Some(Mismatch::Attribute {
@@ -174,13 +177,16 @@ impl AuthenticatedAs {
 
 impl AttributeExpression {
     fn holds(&self, attributes: &Attributes) -> bool {
-        let found = attributes.get(&self.key, self.scope);
-        let listed = found.is_some_and(|found| self.values.iter().any(|value| value == found));
-        match self.operator {
-            AttributeOperator::In => listed,
-            AttributeOperator::NotIn => !listed,
-            AttributeOperator::Exists => found.is_some(),
-            AttributeOperator::DoesNotExist => found.is_none(),
+        use AttributeOperator::{DoesNotExist, Exists, In, NotIn};
+        let listed = |found: &str| self.values.iter().any(|value| value == found);
+        // What is not known is no reason to give an agent anything.
+        match (self.operator, attributes.find(&self.key, self.scope)) {
+            (In, Found::Value(found)) => listed(found),
+            (NotIn, Found::Value(found)) => !listed(found),
+            (Exists, Found::Value(_) | Found::Unread) | (NotIn | DoesNotExist, Found::Nothing) => {
+                true
+            }
+            _ => false,
         }
     }
 }
@@ -319,6 +325,45 @@ mod tests {
         assert!(expression(
             &json!({"key": "absent", "operator": "DoesNotExist"})
         ));
+    }
+
+    /// What an agent can make too long must not select anything for it.
+    #[test]
+    fn what_was_not_kept_is_there_and_is_nothing_that_is_named() {
+        let mut attributes = collector();
+        attributes.unread_identifying.keys.insert("env".into());
+        let judged = |attributes: &Attributes, key: &str, scope: &str| -> Vec<bool> {
+            let operators = ["In", "NotIn", "Exists", "DoesNotExist"].into_iter();
+            let holds = operators.map(|operator| {
+                let mut expression = json!({"key": key, "operator": operator, "scope": scope});
+                if operator.ends_with("In") {
+                    expression["values"] = json!(["linux"]);
+                }
+                let expression: AttributeExpression = serde_json::from_value(expression).unwrap();
+                expression.holds(attributes)
+            });
+            holds.collect()
+        };
+        let unread = [false, false, true, false];
+        assert_eq!(judged(&attributes, "env", "Any"), unread);
+        assert_eq!(judged(&attributes, "env", "Identifying"), unread);
+        let nothing = [false, true, false, true];
+        assert_eq!(judged(&attributes, "env", "NonIdentifying"), nothing);
+        // It hides one of the same key.
+        attributes.unread_identifying.keys.insert("os.type".into());
+        assert_eq!(judged(&attributes, "os.type", "Any"), unread);
+        let wanted: AgentSelector =
+            serde_json::from_value(json!({"matchAttributes": {"os.type": "linux"}})).unwrap();
+        assert!(!wanted.matches(UID, None, &attributes));
+        let told = wanted.mismatch(UID, None, &attributes).unwrap().to_string();
+        assert!(told.contains("longer than 1024 bytes"), "{told}");
+        // Of more than are looked at anything may be among them.
+        attributes.unread_non_identifying.more = true;
+        assert_eq!(judged(&attributes, "absent", "Any"), [false; 4]);
+        assert_eq!(judged(&attributes, "absent", "Identifying"), nothing);
+        // Whoever knows says what it is.
+        attributes.vouch("os.type", "linux");
+        assert!(wanted.matches(UID, None, &attributes));
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! Values that cross module borders: names of things, who an agent is, and
 //! what it says about itself.
 
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use kube::ResourceExt as _;
 use schemars::JsonSchema;
@@ -210,19 +213,78 @@ pub struct Attributes {
     pub identifying: BTreeMap<String, String>,
     /// Attributes that describe where it runs.
     pub non_identifying: BTreeMap<String, String>,
+    /// What is not known of those that identify it.
+    #[serde(skip)]
+    pub unread_identifying: Unread,
+    /// What is not known of the others.
+    #[serde(skip)]
+    pub unread_non_identifying: Unread,
+}
+
+/// Attributes that an agent has and that were not kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Unread {
+    /// Keys of values that are too long, or no scalars.
+    pub keys: BTreeSet<String>,
+    /// There are more than are looked at.
+    pub more: bool,
+}
+
+/// What an agent has under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// This.
+    Value(&'a str),
+    /// A value that was not kept.
+    Unread,
+    /// Nothing, among those that were looked at.
+    Unknown,
+    /// Nothing.
+    Nothing,
 }
 
 impl Attributes {
-    /// The value of an attribute. With [`AttributeScope::Any`] an identifying
-    /// attribute hides a non-identifying one of the same key.
+    /// What the agent has under a key. With [`AttributeScope::Any`] an
+    /// identifying attribute hides a non-identifying one of the same key.
+    #[must_use]
+    pub fn find(&self, key: &str, scope: AttributeScope) -> Found<'_> {
+        use AttributeScope::{Any, Identifying, NonIdentifying};
+        let identifying = (&self.identifying, &self.unread_identifying);
+        let others = (&self.non_identifying, &self.unread_non_identifying);
+        let lists = match scope {
+            Any => vec![identifying, others],
+            Identifying => vec![identifying],
+            NonIdentifying => vec![others],
+        };
+        for (known, unread) in &lists {
+            if let Some(value) = known.get(key) {
+                return Found::Value(value);
+            }
+            if unread.keys.contains(key) {
+                return Found::Unread;
+            }
+        }
+        if lists.iter().any(|(_, unread)| unread.more) {
+            return Found::Unknown;
+        }
+        Found::Nothing
+    }
+
+    /// The value of an attribute, if it is known.
     #[must_use]
     pub fn get(&self, key: &str, scope: AttributeScope) -> Option<&str> {
-        let identifying = self.identifying.get(key);
-        let found = match scope {
-            AttributeScope::Any => identifying.or_else(|| self.non_identifying.get(key)),
-            AttributeScope::Identifying => identifying,
-            AttributeScope::NonIdentifying => self.non_identifying.get(key),
-        };
-        found.map(String::as_str)
+        match self.find(key, scope) {
+            Found::Value(value) => Some(value),
+            Found::Unread | Found::Unknown | Found::Nothing => None,
+        }
+    }
+
+    /// Somebody who knows says so; what the agent claims does not count.
+    pub fn vouch(&mut self, key: &str, value: &str) {
+        self.identifying.remove(key);
+        self.unread_identifying.keys.remove(key);
+        self.unread_non_identifying.keys.remove(key);
+        self.non_identifying
+            .insert(key.to_owned(), value.to_owned());
     }
 }

@@ -1,11 +1,15 @@
 //! Which profile applies to an agent: total, by properties, explainable.
 
-use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use opamp_operator_api::{
     selector::Mismatch,
     v1alpha1::AgentSelector,
-    values::{Attributes, Identity, ProfileKey},
+    values::{Attributes, Identity, ProfileKey, Unread},
 };
 
 use crate::identity::Rights;
@@ -123,10 +127,16 @@ pub enum Fit<'a> {
 impl Chooser<'_> {
     /// What a candidate is to this agent.
     #[must_use]
-    pub fn fit<'c>(&self, candidate: &'c Candidate) -> Fit<'c> {
+    pub fn fit<'c>(&'c self, candidate: &'c Candidate) -> Fit<'c> {
+        const NOTHING_UNREAD: Unread = Unread {
+            keys: BTreeSet::new(),
+            more: false,
+        };
         static NONE: Attributes = Attributes {
             identifying: BTreeMap::new(),
             non_identifying: BTreeMap::new(),
+            unread_identifying: NOTHING_UNREAD,
+            unread_non_identifying: NOTHING_UNREAD,
         };
         let attributes = match self.attributes {
             Some(attributes) => attributes,
@@ -173,7 +183,8 @@ pub fn overridden(
     chooser: &Chooser<'_>,
     choice: &Choice,
 ) -> Vec<ProfileKey> {
-    let (Choice::Profile(winner) | Choice::AwaitingProof(winner)) = choice else {
+    // Whoever waits for a proof has nothing yet, so it was taken from nobody.
+    let Choice::Profile(winner) = choice else {
         return Vec::new();
     };
     let all = candidates.0.iter();

@@ -313,8 +313,7 @@ impl Agent {
     fn vouch(&mut self, verdict: &Verdict) {
         if let (Some(known), Some(vouched)) = (&mut self.attributes, &verdict.vouched) {
             for (key, value) in &vouched.attributes {
-                known.identifying.remove(key);
-                known.non_identifying.insert(key.clone(), value.clone());
+                known.vouch(key, value);
             }
         }
     }

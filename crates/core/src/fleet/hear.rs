@@ -1,6 +1,8 @@
 //! What a message says of its agent.
 
-use opamp_operator_api::values::Attributes;
+use std::collections::BTreeMap;
+
+use opamp_operator_api::values::{Attributes, Unread};
 use opamp_wire::{
     AgentCapabilities, Reply, ServerCapabilities,
     proto::{AgentToServer, AnyValue, ConnectionSettingsStatuses, KeyValue, any_value::Value},
@@ -9,8 +11,7 @@ use opamp_wire::{
 use super::{Agent, LinkId, SettingsState, Transition, Transport, link::FullState, words::clean};
 use crate::Now;
 
-/// Attributes kept of a description, and their longest key and value: more is
-/// nothing a selector could ask for.
+/// Attributes kept of a description, and their longest key and value.
 const MAX_ATTRIBUTES: usize = 64;
 const MAX_ATTRIBUTE_BYTES: usize = 1024;
 /// `ServerToAgentFlags_ReportFullState`.
@@ -96,13 +97,18 @@ impl Agent {
             }
         }
         if let Some(description) = message.agent_description.as_ref().filter(|_| !outranked) {
+            let (identifying, unread_identifying) = attributes(&description.identifying_attributes);
+            let (non_identifying, unread_non_identifying) =
+                attributes(&description.non_identifying_attributes);
             let mut known = Attributes {
-                identifying: attributes(&description.identifying_attributes),
-                non_identifying: attributes(&description.non_identifying_attributes),
+                identifying,
+                non_identifying,
+                unread_identifying,
+                unread_non_identifying,
             };
-            if let Some(vouched) = &link.verdict.vouched {
-                let attributes = vouched.attributes.clone();
-                known.non_identifying.extend(attributes);
+            let vouched = link.verdict.vouched.iter();
+            for (key, value) in vouched.flat_map(|vouched| &vouched.attributes) {
+                known.vouch(key, value);
             }
             self.about.describe(&known);
             self.attributes = Some(known);
@@ -178,7 +184,7 @@ impl Agent {
 pub(super) fn claims(
     message: &AgentToServer,
     keys: &[&'static str],
-) -> Option<std::collections::BTreeMap<&'static str, String>> {
+) -> Option<BTreeMap<&'static str, String>> {
     let description = message.agent_description.as_ref()?;
     let lists = [
         &description.non_identifying_attributes,
@@ -192,15 +198,27 @@ pub(super) fn claims(
     Some(lists.into_iter().flatten().filter_map(claim).collect())
 }
 
-/// Attributes as text, bounded; values that are not scalars are left out, since
-/// a selector cannot name them.
-fn attributes(list: &[KeyValue]) -> std::collections::BTreeMap<String, String> {
-    let entry = |pair: &KeyValue| {
-        let value = scalar(pair.value.as_ref()?)?;
-        let fits = pair.key.len() <= MAX_ATTRIBUTE_BYTES && value.len() <= MAX_ATTRIBUTE_BYTES;
-        fits.then(|| (pair.key.clone(), value))
-    };
-    list.iter().filter_map(entry).take(MAX_ATTRIBUTES).collect()
+/// Attributes as text, bounded. Of values that are too long, or that are not
+/// scalars, the key is kept: a selector cannot name them, and they are there.
+/// No selector can name a longer key.
+fn attributes(list: &[KeyValue]) -> (BTreeMap<String, String>, Unread) {
+    let (mut known, mut unread) = (BTreeMap::new(), Unread::default());
+    let named = list
+        .iter()
+        .filter(|pair| pair.key.len() <= MAX_ATTRIBUTE_BYTES);
+    for (index, pair) in named.enumerate() {
+        if index == MAX_ATTRIBUTES {
+            unread.more = true;
+            break;
+        }
+        let value = pair.value.as_ref().and_then(scalar);
+        if let Some(value) = value.filter(|value| value.len() <= MAX_ATTRIBUTE_BYTES) {
+            known.insert(pair.key.clone(), value);
+        } else {
+            unread.keys.insert(pair.key.clone());
+        }
+    }
+    (known, unread)
 }
 
 /// A scalar as text.

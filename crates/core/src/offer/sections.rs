@@ -184,6 +184,21 @@ fn telemetry<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     part: &ConnectionPart<'_>,
 ) -> Result<Part<TelemetryConnectionSettings>, Stop> {
     let connection = connection(reader, part, signal.endpoint.starts_with("https://"))?;
+    let dollar = signal
+        .headers
+        .iter()
+        .find(|header| header.name.contains('$'));
+    if let Some(header) = dollar {
+        return Err(refused(
+            ConditionType::Accepted,
+            Reason::InvalidSpec,
+            format!(
+                "the name of header `{}` of `{}` has a dollar sign, which collectors take for the beginning of a \
+                 variable: choose another name",
+                header.name, part.path
+            ),
+        ));
+    }
     let unfit = |(_, value): &&(String, zeroize::Zeroizing<String>)| value.contains(NOT_FOR_YAML);
     if let Some((header, _)) = connection.headers.iter().find(unfit) {
         return Err(refused(

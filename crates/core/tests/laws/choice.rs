@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use opamp_operator_api::{
-    v1alpha1::AgentSelector,
-    values::{Attributes, Identity, IdentityMethod, ProfileKey},
+    v1alpha1::{AgentSelector, AttributeScope},
+    values::{Attributes, Found, Identity, IdentityMethod, ProfileKey},
 };
 use opamp_operator_core::{
-    catalog::{Candidate, Candidates, Choice, Chooser, candidates, choose},
+    catalog::{Candidate, Candidates, Choice, Chooser, candidates, choose, overridden},
     identity::Rights,
 };
+use opamp_wire::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value::Value};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::common::uid;
+use crate::common::{bench, full, nothing, uid};
 
 fn candidate(namespace: &str, name: &str, priority: i32) -> Candidate {
     Candidate {
@@ -92,6 +93,62 @@ fn law2_waiting_for_a_proof_does_not_cut_an_agent_off_from_what_it_runs() {
     };
     assert_eq!(choose(&at_home(&all), &chooser), Choice::NotYet);
     assert_eq!(chosen(&all, &shows_p), profile("a", "p"));
+}
+
+/// Whoever waits for a proof has nothing that was taken from another profile.
+#[test]
+fn nobody_gives_way_to_a_profile_that_waits_for_a_proof() {
+    let all = [candidate("ops", "p", 0), candidate("ops", "better", 1)];
+    let lose = |rights: &Rights| {
+        let chooser = Chooser {
+            uid: &uid(1).to_string(),
+            identity: None,
+            attributes: Some(&Attributes::default()),
+            rights,
+        };
+        let choice = choose(&at_home(&all), &chooser);
+        overridden(&at_home(&all), &chooser, &choice)
+    };
+    assert_eq!(lose(&Rights::Everything), [ProfileKey::new("ops", "p")]);
+    assert_eq!(lose(&Rights::Nothing), []);
+}
+
+/// What is too long, no scalar or one too many is not kept, and is there.
+#[test]
+fn law10_what_is_not_kept_of_a_description_is_not_taken_for_missing() {
+    let text = |text: &str| AnyValue {
+        value: Some(Value::StringValue(text.into())),
+    };
+    let pair = |key: &str, value: AnyValue| KeyValue {
+        key: key.into(),
+        value: Some(value),
+    };
+    let long = text(&"x".repeat(1_025));
+    let many = (0..65).map(|n| pair(&format!("k{n:02}"), text("v")));
+    let description = AgentDescription {
+        identifying_attributes: vec![
+            pair("fits", text(&"x".repeat(1_024))),
+            pair("long", long),
+            pair("none", AnyValue::default()),
+        ],
+        non_identifying_attributes: many.collect(),
+    };
+    let mut bench = bench();
+    let (link, _) = bench.come(nothing(), 0);
+    let message = AgentToServer {
+        agent_description: Some(description),
+        ..full()
+    };
+    bench.say(link, message, 1);
+    let known = bench.agent.record().attributes.unwrap();
+    use AttributeScope::{Any, Identifying};
+    assert!(matches!(known.find("fits", Any), Found::Value(_)));
+    for key in ["long", "none"] {
+        assert_eq!(known.find(key, Any), Found::Unread);
+    }
+    assert_eq!(known.find("k63", Any), Found::Value("v"));
+    assert_eq!(known.find("k64", Any), Found::Unknown);
+    assert_eq!(known.find("absent", Identifying), Found::Nothing);
 }
 
 #[test]

@@ -400,6 +400,8 @@ fn law4_what_an_agent_could_not_use_is_not_sent() {
         t.tls = ServerTrust::default();
     };
     assert_eq!(own(clear), accepted(Reason::InsecureNotAllowed));
+    let dollar = |t: &mut TelemetryConnection| t.headers[0].name = "X-$KEY".into();
+    assert_eq!(own(dollar), accepted(Reason::InvalidSpec));
     // Supervisors write values into YAML between quotation marks, and their
     // collectors expand variables.
     for value in ["a\"b", "a\\b", "${env:HOME}"] {

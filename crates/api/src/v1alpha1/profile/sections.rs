@@ -69,8 +69,8 @@ pub struct OwnTelemetry {
         .message("must name a CA: `caBundleRef`, or `systemCAs: Include`, which is all that OpAMP Supervisors can do")
         .reason(Reason::FieldValueRequired)
         .field_path(".tls"),
-    validation = Rule::new("!has(self.headers) || self.headers.all(h, !has(h.value) || !h.value.matches('[\"$\\\\x5c]'))")
-        .message("may not have a value with a quotation mark, a dollar sign or a backslash: OpAMP Supervisors write them into YAML")
+    validation = Rule::new("!has(self.headers) || self.headers.all(h, !h.name.contains('$') && (!has(h.value) || !h.value.matches('[\"$\\\\x5c]')))")
+        .message("may not have a name with a dollar sign, or a value with a quotation mark, a dollar sign or a backslash: OpAMP Supervisors write them into YAML")
         .field_path(".headers")
 )]
 pub struct TelemetryConnection {
