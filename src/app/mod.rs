@@ -110,7 +110,14 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let working_controller = tasks.spawn(controller.run(working.clone()));
     let follow = reload::follow(reload, records, homes, Arc::clone(&hub), reloading);
     tasks.spawn(working.clone().run_until_cancelled_owned(follow));
-    let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
+    let shared = Arc::clone(&hub);
+    let server = serve(
+        &config,
+        shared,
+        &provider,
+        ready.subscribe(),
+        serving.clone(),
+    );
     tokio::pin!(server);
     let mut outcome = Ok(());
     tokio::select! {
@@ -119,6 +126,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         _ = working_controller => outcome = Err(anyhow::anyhow!("the controller ended")),
     }
     tracing::info!("shutting down");
+    hub.roster.close();
     serving.cancel();
     if outcome.is_ok() {
         let _ = timeout(SERVER_GRACE, server).await;

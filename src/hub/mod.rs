@@ -1,6 +1,7 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
 mod book;
+mod index;
 mod reviews;
 mod roster;
 mod seats;
