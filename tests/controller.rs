@@ -509,6 +509,23 @@ async fn law8_nobody_is_let_in_before_all_is_known() {
     assert!(*bench.ready.borrow());
 }
 
+/// What was in force is not known after a start: nothing is on its way, and that
+/// is not because all have it.
+#[tokio::test(start_paused = true)]
+async fn law8_a_start_without_the_secret_says_what_the_process_before_said() {
+    let mut record = remembered(1, 0, Some(1));
+    record.profile = Some(profile("p"));
+    let mut bench = Bench::after(None, Vec::new(), vec![record]);
+    bench.objects.remove(&ObjectRef::secret("a", "token"));
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    for kind in ["ResolvedRefs", "Ready", "Progressing"] {
+        let why = bench.reason("p", kind);
+        assert_eq!(why.as_deref(), Some("False SecretNotFound"), "{kind}");
+    }
+}
+
 /// Until the old one ended nobody could connect any more.
 #[tokio::test(start_paused = true)]
 async fn law9_an_object_that_is_never_told_holds_no_serving_certificate_back_for_ever() {

@@ -129,6 +129,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     }
     tracing::info!("shutting down");
     hub.health.set_ending();
+    hub.roster.close();
     serving.cancel();
     if outcome.is_ok() {
         let _ = timeout(SERVER_GRACE, server).await;

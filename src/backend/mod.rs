@@ -7,7 +7,7 @@ pub mod directory;
 pub mod documents;
 mod record;
 
-pub use record::to_agent;
+pub use record::{to_agent, to_record};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

@@ -11,9 +11,6 @@ use opamp_operator_core::{
 };
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
-/// Profiles that give way, as many as the CRD takes: enough to count the same
-/// after a restart, before the agent comes back.
-const MAX_OVERRIDDEN: usize = 8;
 /// The longest text of an error that the CRD takes.
 const MAX_ERROR_CHARS: usize = 256;
 
@@ -34,12 +31,7 @@ pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
     let described = record.about.service.is_some() || record.about.host.is_some();
     agent.status = Some(OpAMPAgentStatus {
         profile: record.profile.clone(),
-        overridden: record
-            .overridden
-            .iter()
-            .take(MAX_OVERRIDDEN)
-            .cloned()
-            .collect(),
+        overridden: record.overridden.clone(),
         connected: record.connected.is_some(),
         bound_time: record.bound_at.map(Time),
         pod: record
@@ -82,7 +74,8 @@ pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
 }
 
 /// The record of an object; none if its name is no instance UID.
-pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
+#[must_use]
+pub fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
     let uid: InstanceUid = agent.spec.instance_uid.parse().ok()?;
     let binding = agent.identity();
     let status = agent.status.unwrap_or_default();
@@ -190,6 +183,7 @@ fn unsigned(number: i64) -> u64 {
 #[cfg(test)]
 mod tests {
     use opamp_operator_api::{Identity, IdentityMethod, ProfileKey, agent::Transport};
+    use opamp_operator_core::catalog::MAX_OVERRIDDEN;
 
     use super::*;
 
@@ -217,7 +211,9 @@ mod tests {
             }),
             attributes: None,
             profile: Some(profile.clone()),
-            overridden: vec![ProfileKey::new("a", "q")],
+            overridden: (0..MAX_OVERRIDDEN)
+                .map(|number| ProfileKey::new("a", format!("q{number}")))
+                .collect(),
             connected: Some(Transport::WebSocket),
             interval: DEFAULT_INTERVAL,
             capable: true,

@@ -251,6 +251,14 @@ impl Controller {
     }
 
     fn next_due(&self) -> Option<Duration> {
+        let retirement = self.setup.authentication.retirement;
+        let forgotten = self.held.next_end(retirement);
+        let now = self.hub.clock.now();
+        let forgotten = forgotten.map(|end| now.uptime_at(end));
+        if !self.synced() {
+            // What is due waits for the others, and not in a loop.
+            return forgotten;
+        }
         let reports = self.dirty.iter().map(|key| {
             self.reported
                 .get(key)
@@ -264,10 +272,6 @@ impl Controller {
             .iter()
             .filter(|(key, _)| !self.dirty.contains(*key));
         let next = earliest(next, failing.map(|(_, at)| *at).min());
-        let retirement = self.setup.authentication.retirement;
-        let forgotten = self.held.next_end(retirement);
-        let now = self.hub.clock.now();
-        let forgotten = forgotten.map(|end| now.uptime_at(end));
         earliest(earliest(next, self.held_until()), forgotten)
     }
 
@@ -288,7 +292,11 @@ impl Controller {
                 self.catalog
                     .set_profile(&key, stored.map(|stored| *stored), now);
                 // `paused` takes effect at once, before anything is resolved.
-                if self.catalog.get(&key).is_some_and(|p| p.current.is_some()) {
+                let state = self.catalog.get(&key);
+                if let Some(state) = state {
+                    self.hub.statuses.read(&key, &state.stored);
+                }
+                if state.is_some_and(|p| p.current.is_some()) {
                     self.publish_target(&key);
                 }
                 self.want();

@@ -4,12 +4,16 @@
 use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use opamp_operator_api::{ConditionType, ProfileKey, Reason, v1alpha1::OpAMPConnectionProfileSpec};
+use opamp_operator_api::{
+    ConditionType, ProfileKey, Reason,
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
+};
 use opamp_operator_core::{
+    Now,
     catalog::{ProfileState, Settled, Target},
     identity::LedgerEntry,
     offer::{Context, Draft, Refusal, Revision},
-    rollout::plan,
+    rollout::{Rollout, plan},
 };
 use tokio::{sync::oneshot, time::timeout};
 
@@ -249,7 +253,8 @@ impl Controller {
             return;
         };
         let agents = self.hub.roster.records(key);
-        let before = self.rollouts.get(key).cloned().unwrap_or_default();
+        let before = self.rollouts.get(key).cloned();
+        let before = before.unwrap_or_else(|| left_off(&state.stored.status, &current, now));
         let (rollout, again) = plan(
             &before,
             &current,
@@ -283,5 +288,20 @@ impl Controller {
     pub(super) async fn send(&self, report: Report) {
         // Fails only when the backend is gone, which ends the process.
         let _ = self.port.reports.send(report).await;
+    }
+}
+
+/// Where an earlier process left the rollout of a revision, as its status says.
+fn left_off(status: &OpAMPConnectionProfileStatus, current: &Revision, now: Now) -> Rollout {
+    let number = status.revision.as_ref().map(|revision| revision.number);
+    let same = number.and_then(|number| u64::try_from(number).ok()) == Some(current.number());
+    let progressing = ConditionType::Progressing.as_str();
+    let mut conditions = status.conditions.iter();
+    let progressing = conditions.find(|condition| condition.type_ == progressing);
+    match progressing {
+        Some(condition) if same && condition.reason == Reason::Halted.as_str() => {
+            Rollout::halted(current.number(), now)
+        }
+        _ => Rollout::default(),
     }
 }

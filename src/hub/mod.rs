@@ -2,6 +2,7 @@
 
 mod book;
 mod health;
+mod index;
 mod reviews;
 mod roster;
 mod seats;

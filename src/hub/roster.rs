@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
+    index::Index,
     seats::{Seat, Seats, almost},
     way::{self, Gone, Pods},
 };
@@ -55,6 +56,7 @@ pub struct Dirty {
 #[derive(Debug)]
 pub struct Roster {
     agents: Mutex<HashMap<InstanceUid, Vec<SharedAgent>>>,
+    index: Index,
     max_agents: usize,
     /// Uptime before which a search for room is known to be in vain.
     full_until: Mutex<Duration>,
@@ -64,6 +66,8 @@ pub struct Roster {
     gone: Mutex<Gone>,
     seats: Arc<Seats>,
     next_link: AtomicU64,
+    /// This process ends.
+    closing: AtomicBool,
     dirty: Mutex<Dirty>,
     notify: Notify,
 }
@@ -75,12 +79,14 @@ impl Roster {
     pub fn new(max_agents: usize, max_of_identity: usize) -> Self {
         Self {
             agents: Mutex::default(),
+            index: Index::default(),
             max_agents,
             full_until: Mutex::default(),
             taken_until: Mutex::default(),
             gone: Mutex::default(),
             seats: Arc::new(Seats::new(max_of_identity)),
             next_link: AtomicU64::new(1),
+            closing: AtomicBool::new(false),
             dirty: Mutex::default(),
             notify: Notify::new(),
         }
@@ -92,12 +98,27 @@ impl Roster {
         LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
     }
 
+    /// This process ends: from now on no end of a link is the agent's doing, and
+    /// whoever comes after us expects it back.
+    pub fn close(&self) {
+        self.closing.store(true, Ordering::Relaxed);
+    }
+
+    /// See [`Self::close`].
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
     /// Takes over what an earlier process knew.
     pub fn restore(&self, record: AgentRecord, now: Now) {
         self.seats.add(record.binding.as_ref());
-        let agent = Arc::new(Mutex::new(Agent::restore(record, now)));
-        let uid = agent.lock().uid();
-        self.agents.lock().entry(uid).or_default().push(agent);
+        let agent = Agent::restore(record, now);
+        let uid = agent.uid();
+        let mut agents = self.agents.lock();
+        self.index.add(&agent);
+        let of_uid = agents.entry(uid).or_default();
+        of_uid.push(Arc::new(Mutex::new(agent)));
     }
 
     /// Takes over what another process knew last, unless the agent is here or
@@ -248,24 +269,49 @@ impl Roster {
     /// The agents of a profile, as values.
     #[must_use]
     pub fn records(&self, profile: &ProfileKey) -> Vec<AgentRecord> {
-        let of_profile = |agent: &SharedAgent| {
-            let agent = agent.lock();
-            (agent.profile() == Some(profile)).then(|| agent.record())
-        };
-        self.all().iter().filter_map(of_profile).collect()
+        let mut records = Vec::new();
+        self.counted(profile, |agent| {
+            if agent.profile() == Some(profile) {
+                records.push(agent.record());
+            }
+        });
+        records
     }
 
     /// Where a profile and others select the same agents.
     #[must_use]
     pub fn overlap(&self, profile: &ProfileKey) -> Overlap {
         let mut overlap = Overlap::default();
-        for agent in self.all() {
-            let agent = agent.lock();
+        self.counted(profile, |agent| {
             if let Some(winner) = agent.profile() {
                 overlap.add(profile, winner, agent.overridden());
             }
-        }
+        });
         overlap
+    }
+
+    /// Looks at all agents that a profile counts.
+    fn counted(&self, profile: &ProfileKey, mut look: impl FnMut(&Agent)) {
+        let mut found = Vec::new();
+        let agents = self.agents.lock();
+        for who in self.index.of(profile) {
+            let of_uid = agents.get(&who.0).into_iter().flatten();
+            let mut there = of_uid.filter(|agent| *agent.lock().namespace() == *who.1);
+            match there.next() {
+                Some(agent) => found.push((Arc::clone(agent), who)),
+                None => self.index.remove(profile, &who),
+            }
+        }
+        drop(agents);
+        for (agent, who) in found {
+            let agent = agent.lock();
+            let counted = agent.profile().into_iter().chain(agent.overridden());
+            if counted.into_iter().any(|counted| counted == profile) {
+                look(&agent);
+            } else {
+                self.index.remove(profile, &who);
+            }
+        }
     }
 
     /// One agent, as a value.
@@ -363,6 +409,15 @@ impl Roster {
         }
         for transition in transitions {
             log(agent, transition);
+        }
+        let counts = |transition: &Transition| {
+            matches!(
+                transition,
+                Transition::Profile(_) | Transition::Overridden(_)
+            )
+        };
+        if transitions.iter().any(counts) {
+            self.index.add(agent);
         }
         let mut dirty = self.dirty.lock();
         dirty.profiles.extend(agent.profile().cloned());
@@ -569,6 +624,46 @@ mod tests {
         assert!(!attach(&another), "it speaks for somebody else's UID");
         assert_eq!(roster.all().len(), 1);
         assert!(attach(&owner));
+    }
+
+    /// An agent is found under every profile that counts it, and under no other.
+    #[test]
+    fn law9_a_profile_looks_at_its_own_agents_only() {
+        let (roster, now) = (Roster::new(99, 99), Clock::start().now());
+        let key = |name: &str| ProfileKey::new("a", name);
+        for (last, namespace) in [(1, "a"), (2, "a"), (2, "b")] {
+            let uid = InstanceUid::from_bytes([last; 16]);
+            let mut record = Agent::new(uid, namespace, now).record();
+            record.profile = Some(key("p"));
+            record.overridden = vec![key("q")];
+            roster.restore(record, now);
+        }
+        let count = |name: &str| {
+            let known = roster.index.of(&key(name)).len();
+            let lost = roster.overlap(&key(name)).lost.values().sum::<usize>();
+            (roster.records(&key(name)).len(), lost, known)
+        };
+        assert_eq!((count("p"), count("q")), ((3, 0, 3), (0, 3, 3)));
+        let agents = roster.agents.lock();
+        let agent = Arc::clone(&agents[&InstanceUid::from_bytes([1; 16])][0]);
+        drop(agents);
+        let chosen = |choice| {
+            let mut agent = agent.lock();
+            let transitions = agent.chosen(&choice, now);
+            roster.note(&agent, &transitions);
+        };
+        chosen(Choice::Profile(key("r")));
+        assert_eq!((count("p").0, count("r").0), (2, 1));
+        chosen(Choice::Nobody);
+        assert_eq!(count("r").0, 0);
+        chosen(Choice::Profile(key("p")));
+        assert_eq!(count("p").0, 3);
+        drop(agent);
+        let forgotten = roster.forget(|record| record.namespace == "a");
+        assert_eq!(forgotten.len(), 2);
+        assert_eq!((count("p").0, count("q").1), (1, 1));
+        // What is met no more is not kept.
+        assert_eq!((count("p").2, count("q").2, count("r").2), (1, 1, 0));
     }
 
     /// A search looks at all agents, and all wait for it: newcomers, however

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
+use opamp_operator_core::catalog::Stored;
 use parking_lot::Mutex;
 
 /// A status, and the generation that it belongs to.
@@ -22,6 +23,18 @@ impl Statuses {
     /// A profile has a new status.
     pub fn set(&self, key: &ProfileKey, known: Known) {
         self.0.lock().insert(key.clone(), Arc::new(known));
+    }
+
+    /// A profile was read, and may not be judged yet: what is stored of it is
+    /// the newest, unless there is newer.
+    pub fn read(&self, key: &ProfileKey, stored: &Stored) {
+        let mut known = self.0.lock();
+        // One that was made anew under its name begins anew.
+        let older = known.get(key);
+        let older = older.filter(|older| older.generation <= stored.generation);
+        let status = older.map_or(&stored.status, |older| &older.status).clone();
+        let generation = stored.generation;
+        known.insert(key.clone(), Arc::new(Known { generation, status }));
     }
 
     /// A profile is gone.

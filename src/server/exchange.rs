@@ -106,6 +106,9 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        if self.hub.roster.is_closing() {
+            return;
+        }
         let mut agent = self.agent.lock();
         let step = agent.detach(self.id, self.hub.clock.now());
         self.hub.roster.note(&agent, &step.transitions);

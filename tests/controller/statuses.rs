@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use opamp_operator::{backend::Observation, hub::SharedAgent};
+use opamp_operator::{
+    backend::{Observation, to_agent, to_record},
+    hub::SharedAgent,
+};
 use opamp_operator_api::{
     Reason,
     v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus},
@@ -299,6 +302,71 @@ async fn law8_what_happened_in_the_last_second_is_told_before_the_end() {
     bench.hear(&agents[1], &full(2));
     bench.end().await;
     assert_eq!(bench.told("q", Reason::ProfileTookOver).0, 2);
+}
+
+/// Until the agents are back, and whatever is still unknown, the status says
+/// what it said.
+#[tokio::test(start_paused = true)]
+async fn law8_a_restart_changes_no_condition_of_a_halted_rollout() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(4).await;
+    let mut ledger = Vec::new();
+    bench.store(|entry| {
+        ledger.push(entry.clone());
+        Ok(entry)
+    });
+    bench.seconds(2).await;
+    let agents = [1, 2].map(|last| bench.agent(last));
+    bench.hear(&agents[0], &full(1));
+    bench.seconds(2).await;
+    assert!(bench.hear(&agents[0], &full(2)).is_some());
+    assert!(bench.hear(&agents[1], &full(1)).is_none());
+    bench.seconds(130).await;
+    let halted = ["False Halted".to_owned(), "False Halted".to_owned()];
+    let says = |status: &OpAMPConnectionProfileStatus| {
+        let reason = |kind: &str| {
+            let found = status.conditions.iter().find(|c| c.type_ == kind).unwrap();
+            format!("{} {}", found.status, found.reason)
+        };
+        [reason("Progressing"), reason("Ready")]
+    };
+    let here = |status: &OpAMPConnectionProfileStatus| status.agents.as_ref().unwrap().connected;
+    let status = bench.statuses[&profile("p")].clone();
+    assert_eq!(says(&status), halted);
+
+    let records = agents.map(|(agent, _)| {
+        let record = agent.lock().record();
+        to_record(to_agent(&record).unwrap()).unwrap()
+    });
+    let mut next = Bench::after(None, ledger, records.into());
+    next.objects = std::mem::take(&mut bench.objects);
+    let stored = Stored {
+        generation: 1,
+        uid: None,
+        spec: Ok(Arc::new(spec(false))),
+        status,
+    };
+    next.observe(Observation::Profile(profile("p"), Some(Box::new(stored))))
+        .await;
+    next.pass(Duration::from_millis(10)).await;
+    for second in 0..60 {
+        let known = next.hub.statuses.page(None, 9);
+        assert_eq!(known.len(), 1, "it is on the page before it is judged");
+        assert_eq!(says(&known[0].1.status), halted, "after {second} s");
+        // Whoever was offered the settings left to come back with them.
+        assert!(here(&known[0].1.status) >= 1, "after {second} s");
+        if second == 2 {
+            next.list().await;
+        }
+        next.seconds(1).await;
+    }
+    assert_eq!(next.target("p").unwrap().current.number(), 1);
+    // They do not come back.
+    next.seconds(90).await;
+    let known = next.hub.statuses.page(None, 9);
+    assert_eq!(here(&known[0].1.status), 0);
 }
 
 #[tokio::test(start_paused = true)]

@@ -259,3 +259,27 @@ async fn law10_news_for_a_dead_connection_do_not_keep_it() {
     };
     timeout(SOON, closed).await.expect("closed in time");
 }
+
+/// Whoever comes after this process expects them back, and no status says
+/// meanwhile that they are away.
+#[tokio::test]
+async fn law8_the_end_of_this_process_is_not_the_agents_doing() {
+    let world = World::trusting(Limits {
+        connections: 1,
+        ..Limits::default()
+    })
+    .await;
+    let uid = opamp_wire::InstanceUid::from_bytes([1; 16]);
+    for closing in [false, true] {
+        let mut socket = world.socket().await;
+        ask(&mut socket, &hello(1)).await;
+        if closing {
+            world.hub.roster.close();
+        }
+        drop(socket);
+        let ended = async { while world.upgrade(Some(TOKEN)).await.is_err() {} };
+        timeout(SOON, ended).await.expect("its connection ends");
+        let record = world.hub.roster.record(uid, "default").unwrap();
+        assert_eq!(record.connected.is_some(), closing);
+    }
+}

@@ -196,10 +196,13 @@ mod tests {
             }
         });
         let agents = Agents::new(Client::new(service, "a"));
-        let clock = crate::hub::Clock::start();
+        let now = opamp_operator_core::Now {
+            wall: jiff::Timestamp::UNIX_EPOCH,
+            uptime: Duration::ZERO,
+        };
         let owned_by = |subject: &str| {
             let uid = InstanceUid::from_bytes([1; 16]);
-            let mut record = opamp_operator_core::fleet::Agent::new(uid, "a", clock.now()).record();
+            let mut record = opamp_operator_core::fleet::Agent::new(uid, "a", now).record();
             record.binding = Some(opamp_operator_api::Identity {
                 namespace: "a".into(),
                 method: opamp_operator_api::IdentityMethod::AgentToken,

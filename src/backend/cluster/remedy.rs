@@ -64,7 +64,13 @@ impl Remedy {
 pub(super) fn connect(namespace: &str, account: &str) -> String {
     let rights = "--verb=connect --resource=opampagents.opamp-operator.dev";
     let whom = format!("--serviceaccount={namespace}:{account}");
-    in_namespace(&format!("opamp-agent-{account}"), namespace, rights, &whom)
+    let role = format!("opamp-agent-{account}");
+    let commands = in_namespace(&role, namespace, rights, &whom);
+    // Nobody may make a Role with a verb that they do not have.
+    format!(
+        "{commands}, by a cluster administrator; an administrator of the namespace binds the chart's ClusterRole whose \
+         name ends in `-connect`: `kubectl create rolebinding {role} -n {namespace} --clusterrole=NAME {whom}`"
+    )
 }
 
 fn in_namespace(role: &str, namespace: &str, rights: &str, whom: &str) -> String {

@@ -81,7 +81,7 @@ pub struct Agent {
     deadline: Option<Duration>,
     /// It was connected when the process before ended: until when it may take
     /// to come back and count as connected all the time.
-    expected: Option<Duration>,
+    expected: Option<(Duration, Transport)>,
     pub(super) held_back: Option<Silence>,
     pub(super) about: About,
 }
@@ -148,7 +148,7 @@ impl Agent {
         );
         Self {
             deadline: left.then_some(until),
-            expected: (was_here && !left).then_some(until),
+            expected: record.connected.filter(|_| !left).map(|by| (until, by)),
             binding: record.binding,
             bound_at: record.bound_at,
             pod: record.pod,
@@ -492,11 +492,14 @@ impl Agent {
             self.enter(state, now);
             step.transitions.push(transition);
         }
-        if self.expected.is_some_and(|until| until <= now.uptime) {
+        if self.expected.is_some_and(|(until, _)| until <= now.uptime) {
             self.expected = None;
             step.transitions.push(Transition::Disconnected);
         }
-        step.until = earliest(earliest(step.until, self.deadline), self.expected);
+        step.until = earliest(
+            earliest(step.until, self.deadline),
+            self.expected.map(|(until, _)| until),
+        );
         step
     }
 
@@ -558,6 +561,8 @@ impl Agent {
     #[must_use]
     pub fn record(&self) -> AgentRecord {
         let newest = self.newest_link();
+        // A restart of ours makes no status say otherwise while it may come back.
+        let expected = self.expected.map(|(_, transport)| transport);
         AgentRecord {
             uid: self.uid,
             namespace: self.namespace.clone(),
@@ -567,9 +572,12 @@ impl Agent {
             attributes: self.attributes.clone(),
             profile: self.profile.clone(),
             overridden: self.overridden.clone(),
-            connected: newest.map(|link| link.transport),
+            connected: newest.map(|link| link.transport).or(expected),
             interval: self.polls.interval(),
-            capable: self.capable(),
+            capable: match expected {
+                Some(_) => self.about.capabilities.accepts_opamp_connection_settings(),
+                None => self.capable(),
+            },
             cannot_return: newest.is_some_and(|link| !link.returns),
             exhausted: self.held_back == Some(Silence::BucketEmpty),
             receives: newest.is_some_and(|link| !link.shared && link.greeted())

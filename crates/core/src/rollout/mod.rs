@@ -41,6 +41,17 @@ pub struct Rollout {
 }
 
 impl Rollout {
+    /// One that an earlier process halted: it goes on from there.
+    #[must_use]
+    pub fn halted(number: u64, now: Now) -> Self {
+        Self {
+            number,
+            offered: Some(now.uptime),
+            halted: true,
+            ..Self::default()
+        }
+    }
+
     /// As [`crate::catalog::Target`] says it.
     #[must_use]
     pub fn bound(&self) -> Bound {
@@ -114,7 +125,8 @@ pub fn plan(
             Duration::ZERO
         };
         let end = since + timeout.max(polls).saturating_add(departs);
-        next.halted = now.uptime >= end;
+        // One that was halted before a restart stays so.
+        next.halted |= now.uptime >= end;
         let again = (!next.halted).then_some(end);
         return (next, again);
     }

@@ -370,6 +370,13 @@ fn progressing(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) ->
         let message = format!("nothing is offered: {}", taken(object));
         return (ConditionStatus::False, refusal.reason, message);
     }
+    if let (None, Some(refusal)) = (&state.current, &state.refusal)
+        && counts.matched > 0
+    {
+        // Also after a start without what is in force.
+        let message = format!("nothing is offered: {}", refusal.message);
+        return (ConditionStatus::False, refusal.reason, message);
+    }
     if rollout.halted && lacks {
         let first = rollout
             .first

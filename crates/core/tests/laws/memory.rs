@@ -77,11 +77,16 @@ fn law8_who_was_here_when_the_process_ended_was_heard_until_then() {
     let restore = |record: &AgentRecord| Agent::restore(record.clone(), at(long));
     let mut agent = restore(&here);
     assert_eq!(agent.last_contact(), at(long).wall);
-    assert_eq!(agent.record().connected, None);
+    let expected = agent.record();
+    assert_eq!(
+        (expected.connected, expected.capable, expected.receives),
+        (here.connected, true, false)
+    );
     // It does not come back: it is said that it is away, once.
     assert_eq!(agent.tick(at(long)).until, Some(at(long + 120).uptime));
     let gone = agent.tick(at(long + 120)).transitions;
     assert_eq!(gone, [Transition::Disconnected]);
+    assert_eq!(agent.record().connected, None);
     assert_eq!(agent.tick(at(long + 121)).transitions, []);
     // Back in time it was never away; one that left before was.
     let mut back = Bench::restored(here, World::new().revision(1));

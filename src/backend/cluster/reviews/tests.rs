@@ -186,7 +186,7 @@ macro_rules! with {
 
 #[tokio::test]
 async fn law2_every_no_of_the_api_is_a_no() {
-    let table: [(Answers, &str); 7] = [
+    let table: [(Answers, &str); 8] = [
         (
             with!(
                 "tokenreviews",
@@ -222,6 +222,10 @@ async fn law2_every_no_of_the_api_is_a_no() {
         (
             with!("subjectaccessreviews", access(&json!({"allowed": false}))),
             "kubectl create role opamp-agent-edge -n team-a --verb=connect",
+        ),
+        (
+            with!("subjectaccessreviews", access(&json!({"allowed": false}))),
+            "an administrator of the namespace binds the chart's ClusterRole",
         ),
         (
             with!("edge-0", failure(404, "NotFound", "no such Pod")),
