@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,7 @@ pub struct Roster {
     next_link: AtomicU64,
     dirty: Mutex<Dirty>,
     notify: Notify,
+    leaving: AtomicBool,
 }
 
 impl Roster {
@@ -74,7 +75,21 @@ impl Roster {
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
             notify: Notify::new(),
+            leaving: AtomicBool::new(false),
         }
+    }
+
+    /// From now on connections end because we leave, and not the agents: they
+    /// are as they were until the next process hears of them. And nobody is
+    /// offered anything, since it would come back with it to another process.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether we do.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// A number for a new link.
