@@ -15,7 +15,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -23,7 +23,7 @@ use crate::{
     admin::Admin,
     backend::{
         Homes, Memory, Plug, Pulse,
-        cluster::{Cluster, ClusterError, Records},
+        cluster::{Cluster, ClusterError, Endpoints, Records},
         directory::Directory,
         pipe,
     },
@@ -40,7 +40,7 @@ pub use reload::{Reload, without_cluster};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(30);
 /// How long agents have to take their leave.
-const SERVER_GRACE: Duration = Duration::from_secs(15);
+const SERVER_GRACE: Duration = Duration::from_secs(26);
 /// How long the last statuses and records may take.
 const REPORT_GRACE: Duration = Duration::from_secs(10);
 
@@ -88,7 +88,12 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if !cluster {
         reload::without_cluster(&authentication).map_err(anyhow::Error::msg)?;
     }
-    let (memory, records, pulse) = tokio::select! {
+    let Started {
+        memory,
+        records,
+        pulse,
+        endpoints,
+    } = tokio::select! {
         started = start_backend(&config, source, plug, &homes, &tasks, &working) => started?,
         () = ending.asked() => return Ok(()),
     };
@@ -122,24 +127,46 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     );
     tokio::pin!(server);
     let mut outcome = Ok(());
+    let mut asked = false;
     tokio::select! {
         result = &mut server => outcome = result,
-        () = ending.asked() => {}
+        () = ending.asked() => asked = true,
         _ = working_controller => outcome = Err(anyhow::anyhow!("the controller ended")),
     }
     tracing::info!("shutting down");
     hub.health.set_ending();
-    hub.roster.close();
+    let end = Instant::now() + config.shutdown();
+    // The last of the time is for statuses and records.
+    let report_from = end.checked_sub(REPORT_GRACE).unwrap_or(end);
+    if asked && let Some(endpoints) = endpoints {
+        let left = timeout_at(report_from, endpoints.left());
+        tokio::select! {
+            result = &mut server => (asked, outcome) = (false, result),
+            _ = left => {}
+        }
+    }
     serving.cancel();
-    if outcome.is_ok() {
-        let _ = timeout(SERVER_GRACE, server).await;
+    if asked {
+        let _ = timeout_at(report_from.min(Instant::now() + SERVER_GRACE), server).await;
     }
     working.cancel();
     tasks.close();
-    if timeout(REPORT_GRACE, tasks.wait()).await.is_err() {
+    let now = Instant::now();
+    let reported = end.clamp(now + Duration::from_secs(1), now + REPORT_GRACE);
+    if timeout_at(reported, tasks.wait()).await.is_err() {
         tracing::warn!("the last statuses were not written in time");
     }
+    tracing::info!("ended");
     outcome
+}
+
+/// A backend, and what an earlier process left.
+struct Started {
+    memory: Memory,
+    records: Option<Records>,
+    /// Of the task that holds the Lease.
+    pulse: Option<Arc<Pulse>>,
+    endpoints: Option<Endpoints>,
 }
 
 fn setup(
@@ -167,20 +194,30 @@ async fn start_backend(
     homes: &watch::Sender<Homes>,
     tasks: &TaskTracker,
     working: &CancellationToken,
-) -> anyhow::Result<(Memory, Option<Records>, Option<Arc<Pulse>>)> {
+) -> anyhow::Result<Started> {
     let namespaces = config.watch_namespaces();
     match source {
         Source::Directory { manifests, state } => {
             let directory = Directory::new(manifests, state, namespaces)?;
             let memory = directory.load()?;
             tasks.spawn(directory.run(plug, working.clone()));
-            Ok((memory, None, None))
+            Ok(Started {
+                memory,
+                records: None,
+                pulse: None,
+                endpoints: None,
+            })
         }
         Source::Cluster => {
             let (cluster, memory) = reach(config, &namespaces, homes).await?;
-            let (records, pulse) = (cluster.records(), cluster.pulse());
+            let started = Started {
+                memory,
+                records: Some(cluster.records()),
+                pulse: Some(cluster.pulse()),
+                endpoints: config.service().map(|service| cluster.endpoints(service)),
+            };
             tasks.spawn(cluster.run(plug));
-            Ok((memory, Some(records), Some(pulse)))
+            Ok(started)
         }
     }
 }
@@ -223,8 +260,10 @@ async fn serve(
     mut ready: watch::Receiver<bool>,
     serving: CancellationToken,
 ) -> anyhow::Result<()> {
-    while !*ready.borrow_and_update() {
-        ready.changed().await.context("the controller ended")?;
+    let ready = serving.run_until_cancelled(ready.wait_for(|ready| *ready));
+    match ready.await {
+        None => return Ok(()),
+        Some(ready) => drop(ready.context("the controller ended")?),
     }
     let (limits, health) = (config.limits.clone(), Arc::clone(&hub));
     let server = Server::bind(config.listen, &config.path, hub, limits, provider, serving).await?;

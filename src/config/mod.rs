@@ -62,6 +62,8 @@ pub struct Config {
     #[serde(default)]
     pub admin: Option<Admin>,
     #[serde(default)]
+    shutdown: Shutdown,
+    #[serde(default)]
     admin_namespaces: Option<BTreeSet<String>>,
     #[serde(default)]
     watch_namespaces: Option<BTreeSet<String>>,
@@ -95,6 +97,23 @@ pub struct Config {
 pub struct Admin {
     /// Address and port.
     pub listen: SocketAddr,
+}
+
+/// How the process ends.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Shutdown {
+    service_name: Option<String>,
+    seconds: u64,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            service_name: None,
+            seconds: 50,
+        }
+    }
 }
 
 /// What profiles may ask for beyond what is safe.
@@ -184,6 +203,18 @@ impl Config {
         }
         config.authentication()?;
         Ok(config)
+    }
+
+    /// The Service that sends agents here, if one is named.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        self.shutdown.service_name.as_deref()
+    }
+
+    /// How long the process may take to end.
+    #[must_use]
+    pub fn shutdown(&self) -> Duration {
+        Duration::from_secs(self.shutdown.seconds)
     }
 
     /// The Lease in the operator's namespace: whoever holds it writes.

@@ -67,9 +67,9 @@ pub struct Roster {
     seats: Arc<Seats>,
     next_link: AtomicU64,
     /// This process ends.
-    closing: AtomicBool,
     dirty: Mutex<Dirty>,
     notify: Notify,
+    leaving: AtomicBool,
 }
 
 impl Roster {
@@ -86,28 +86,29 @@ impl Roster {
             gone: Mutex::default(),
             seats: Arc::new(Seats::new(max_of_identity)),
             next_link: AtomicU64::new(1),
-            closing: AtomicBool::new(false),
             dirty: Mutex::default(),
             notify: Notify::new(),
+            leaving: AtomicBool::new(false),
         }
+    }
+
+    /// From now on connections end because we leave, and not the agents: they
+    /// are as they were until the next process hears of them. And nobody is
+    /// offered anything, since it would come back with it to another process.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether we do.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// A number for a new link.
     #[must_use]
     pub fn link_id(&self) -> LinkId {
         LinkId(self.next_link.fetch_add(1, Ordering::Relaxed))
-    }
-
-    /// This process ends: from now on no end of a link is the agent's doing, and
-    /// whoever comes after us expects it back.
-    pub fn close(&self) {
-        self.closing.store(true, Ordering::Relaxed);
-    }
-
-    /// See [`Self::close`].
-    #[must_use]
-    pub fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Relaxed)
     }
 
     /// Takes over what an earlier process knew.

@@ -106,7 +106,7 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        if self.hub.roster.is_closing() {
+        if self.hub.roster.is_leaving() {
             return;
         }
         let mut agent = self.agent.lock();
@@ -270,8 +270,18 @@ fn settle(
 }
 
 /// A target with settings larger than may be sent (T06, T09) stands still: it
-/// is offered to nobody, and whoever runs them is still seen to.
+/// is offered to nobody, and whoever runs them is still seen to. So does any
+/// once we leave.
 fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
+    let paused = |target: &Target| {
+        Arc::new(Target {
+            paused: true,
+            ..target.clone()
+        })
+    };
+    if shared.hub.roster.is_leaving() {
+        return paused(&target);
+    }
     let most = shared.limits.settings_bytes();
     let large = |revision: &&Arc<Revision>| revision.largest() > most;
     let mut revisions = std::iter::once(&target.current).chain(&target.previous);
@@ -279,10 +289,7 @@ fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
         return target;
     };
     shared.note_unsent(revision);
-    Arc::new(Target {
-        paused: true,
-        ..Target::clone(&target)
-    })
+    paused(&target)
 }
 
 /// As the specification asks for: UUID version 7.

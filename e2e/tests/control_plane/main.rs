@@ -24,6 +24,7 @@ mod probe;
 mod renewal;
 mod restart;
 mod revocation;
+mod rolling;
 mod schema;
 mod settings;
 mod statuses;

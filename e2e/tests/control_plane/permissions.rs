@@ -25,6 +25,7 @@ const OWN: &[Row] = &[
         "opamp-operator",
         &["get", "update"],
     ),
+    ("discovery.k8s.io/endpointslices", "", &["list"]),
     (
         "opamp-operator.dev/opampagents",
         "",

@@ -3,6 +3,7 @@
 //! server-side apply.
 
 mod agents;
+mod endpoints;
 mod events;
 mod fault;
 mod held;
@@ -32,6 +33,7 @@ use super::{
 };
 use crate::judge::Judge;
 
+pub use endpoints::Endpoints;
 pub use memory::MemoryError;
 
 /// Who writes: the field manager of everything that is applied.
@@ -40,7 +42,7 @@ const FIELD_MANAGER: &str = "opamp-operator";
 /// is silent by agreement (290 s).
 const READ_TIMEOUT: Duration = Duration::from_secs(330);
 /// How long the last writes may take before the Lease is given up.
-const LAST_WRITES: Duration = Duration::from_secs(8);
+const LAST_WRITES: Duration = Duration::from_secs(5);
 /// How long any single write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -149,6 +151,12 @@ impl Cluster {
     #[must_use]
     pub fn records(&self) -> Records {
         Records(Arc::clone(&self.agents))
+    }
+
+    /// Whether a Service of the operator's namespace sends agents here.
+    #[must_use]
+    pub fn endpoints(&self, service: &str) -> Endpoints {
+        Endpoints::new(self.client.clone(), &self.namespace, service)
     }
 
     /// Beats while the task that holds the Lease gets on.
