@@ -235,6 +235,8 @@ impl Api {
             "Secret" => ("api/v1", "secrets"),
             "ServiceAccount" => ("api/v1", "serviceaccounts"),
             "ControllerRevision" => ("apis/apps/v1", "controllerrevisions"),
+            "EndpointSlice" => ("apis/discovery.k8s.io/v1", "endpointslices"),
+            "Lease" => ("apis/coordination.k8s.io/v1", "leases"),
             "Event" => ("apis/events.k8s.io/v1", "events"),
             "Role" => ("apis/rbac.authorization.k8s.io/v1", "roles"),
             "RoleBinding" => ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),
