@@ -345,7 +345,10 @@ pub fn command<A: AsRef<OsStr>>(arguments: &[A]) -> Result<String> {
 }
 
 /// The binary under test: the one named, else the release build of this workspace.
-fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(BINARY) {
         return Ok(named.into());
     }

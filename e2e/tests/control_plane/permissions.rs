@@ -34,8 +34,6 @@ const OWN: &[Row] = &[
     ("opamp-operator.dev/opampagents/status", "", &["patch"]),
     ("secrets", "", &["create"]),
     ("configmaps", "opamp-operator-held", &["create", "patch"]),
-    ("coordination.k8s.io/leases", "", &["create"]),
-    ("coordination.k8s.io/leases", RELEASE, &["get", "update"]),
     ("secrets", "", READ),
     ("configmaps", "", READ),
 ];
