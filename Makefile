@@ -5,6 +5,8 @@
 #   make lint      formatting and clippy
 #   make parts     builds the real parts of the tests, and says where they are
 #   make operator  the operator, as people install it
+#   make image     the operator's image as an OCI archive, and what it is made of; needs no Docker
+#   make image-verify  builds two clones in different places: are their images the same?
 #   make fuzz      hostile input by the million: SECONDS=600 each TARGET="frame gzip"
 #   make generate  the CRDs from the types, also into the chart, docs/conformance.md and docs/conditions.md
 #   make doc       the API documentation
@@ -16,7 +18,7 @@ export RUST_TEST_THREADS
 LEFT_OUT = $(CARGO) run --quiet --locked --package e2e -- left-out
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint fuzz generate doc operator parts
+.PHONY: help demo test lint fuzz generate doc operator parts image image-verify
 
 help:
 	@sed -n 's/^#   //p' $(MAKEFILE_LIST)
@@ -27,6 +29,12 @@ demo:
 # The operator is tested as people install it: optimised.
 operator:
 	$(CARGO) build --release --locked --package opamp-operator
+
+image:
+	$(CARGO) run --quiet --locked --package packaging -- image
+
+image-verify:
+	$(CARGO) run --quiet --locked --package packaging -- verify
 
 parts:
 	$(CARGO) run --locked --package e2e -- build --set all
@@ -49,7 +57,7 @@ fuzz:
 generate:
 	for directory in crds charts/opamp-operator/files; do \
 	  $(CARGO) run --quiet --package opamp-operator -- crd --directory $$directory || exit 1; done
-	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements --test conditions
+	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements --test conditions --test chart
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

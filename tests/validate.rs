@@ -231,3 +231,38 @@ fn names_cannot_forge_output() {
         "{output}"
     );
 }
+
+/// `config check` reads one file, and says what it leads to.
+#[test]
+fn a_configuration_is_checked_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("operator.yaml");
+    let check = |text: &str| {
+        fs::write(&file, text).unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_opamp-operator"))
+            .args(["config", "check"])
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        (output.status.code().unwrap(), said)
+    };
+    let good = include_str!("../examples/operator.yaml");
+    let (code, said) = check(good);
+    assert!(
+        code == 0 && said.contains("authenticator        bootstrap"),
+        "{said}"
+    );
+    let (code, said) = check(&good.replace("advertisedURL", "advertisedUrl"));
+    assert!(
+        code == 1 && said.contains("is `advertisedURL` meant?"),
+        "{said}"
+    );
+    fs::remove_file(&file).unwrap();
+    let missing = Command::new(env!("CARGO_BIN_EXE_opamp-operator"))
+        .args(["config", "check"])
+        .arg(&file)
+        .output()
+        .unwrap();
+    assert_eq!(missing.status.code(), Some(2));
+}

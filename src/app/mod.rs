@@ -34,7 +34,7 @@ use crate::{
     server::Server,
 };
 
-pub use reload::Reload;
+pub use reload::{Reload, without_cluster};
 
 /// How long to wait for the Kubernetes API before it is tried again, at first
 /// and at most.

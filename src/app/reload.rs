@@ -160,7 +160,10 @@ pub(super) async fn follow(
 }
 
 /// Nobody but the Kubernetes API can judge the tokens of ServiceAccounts.
-pub(super) fn without_cluster(authentication: &Authentication) -> Result<(), String> {
+///
+/// # Errors
+/// When an authenticator asks it.
+pub fn without_cluster(authentication: &Authentication) -> Result<(), String> {
     let mut all = authentication.authenticators.iter();
     let asks = all.find(|source| matches!(source.kind, SourceKind::ServiceAccount { .. }));
     asks.map_or(Ok(()), |source| {

@@ -1,7 +1,9 @@
 //! The command line.
 
 mod agent_config;
+mod config;
 mod explain;
+mod probe;
 
 use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
@@ -9,7 +11,9 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
 use agent_config::AgentConfig;
+use config::ConfigCommand;
 use explain::Explain;
+use probe::Probe;
 
 use crate::{
     app::{self, Source},
@@ -60,6 +64,14 @@ enum Command {
     /// Asks a running operator which profile applies to an agent, and why not
     /// the others.
     Explain(Explain),
+    /// Connects to an OpAMP server as an agent does that has no credential yet.
+    ///
+    /// Ends with 0 if the server proved itself by a certificate and serves OpAMP.
+    #[command(about = "Connects to an OpAMP server as an agent does that has no credential yet")]
+    Probe(Probe),
+    /// Looks at the operator's configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
 }
 
 #[derive(Debug, clap::Args)]
@@ -111,6 +123,14 @@ impl Cli {
             }
             Command::Explain(explain) => {
                 std::io::stdout().write_all(explain.text()?.as_bytes())?;
+            }
+            Command::Config(command) => {
+                let (said, code) = command.execute();
+                std::io::stdout().write_all(said.as_bytes())?;
+                return Ok(code);
+            }
+            Command::Probe(probe) => {
+                std::io::stdout().write_all(probe.text()?.as_bytes())?;
             }
             Command::AgentConfig(wanted) => {
                 std::io::stdout().write_all(wanted.text()?.as_bytes())?;

@@ -2,6 +2,7 @@
 
 mod authentication;
 mod change;
+mod nearest;
 
 use std::{collections::BTreeSet, net::SocketAddr, path::Path, time::Duration};
 
@@ -151,7 +152,8 @@ impl Config {
     /// # Errors
     /// With what is wrong and where.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+        let config: Self = serde_saphyr::from_str(text)
+            .map_err(|error| nearest::with_nearest(error.to_string()))?;
         if config.kind != "OperatorConfiguration"
             || config.api_version != opamp_operator_api::API_VERSION
         {
@@ -313,7 +315,11 @@ mod tests {
     #[test]
     fn a_bad_configuration_says_what_is_wrong() {
         let wrong = [
-            ("listen: 0.0.0.0:4320", "lisen: 0.0.0.0:4320", "lisen"),
+            (
+                "listen: 0.0.0.0:4320",
+                "lisen: 0.0.0.0:4320",
+                "`lisen`: is `listen` meant?",
+            ),
             ("path: /v1/opamp", "path: /", "advertisedURL"),
             ("path: /v1/opamp", "path: v1", "must begin with `/`"),
             ("wss://opamp", "ws://opamp", "wss:// or https://"),
@@ -322,7 +328,16 @@ mod tests {
                 "kind: Other",
                 "OperatorConfiguration",
             ),
-            ("    agentToken: ", "    agentTokens: ", "agentTokens"),
+            (
+                "    agentToken: ",
+                "    agentTokens: ",
+                "is `agentToken` meant?",
+            ),
+            (
+                "  connections: 20000",
+                "  conections: 20000",
+                "is `connections` meant?",
+            ),
             ("largeMessages: 4", "largeMessages: four", "largeMessages"),
             ("- name: fleet", "- name: bootstrap", "two authenticators"),
         ];

@@ -15,6 +15,7 @@ mod identity;
 mod large;
 mod offers;
 mod peer;
+mod probe;
 mod quotas;
 mod reviews;
 mod rows;

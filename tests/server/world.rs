@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) address: SocketAddr,
     pub(crate) client: TlsConnector,
     roots: RootCertStore,
+    /// The serving certificate, as PEM.
+    pub(crate) serving: String,
     pub(crate) hub: Arc<Hub>,
     pub(crate) closing: CancellationToken,
     pub(crate) large_messages: Arc<Semaphore>,
@@ -119,6 +121,7 @@ impl World {
             address,
             client: TlsConnector::from(Arc::new(config)),
             roots,
+            serving: certificate.pem(),
             hub,
             closing,
             large_messages,

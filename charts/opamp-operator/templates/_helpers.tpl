@@ -17,11 +17,20 @@
 
 {{/* Labels of every object. */}}
 {{- define "opamp-operator.labels" -}}
-app.kubernetes.io/name: {{ include "opamp-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "opamp-operator.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Labels that find the Pod. They can never change. */}}
+{{- define "opamp-operator.selector" -}}
+app.kubernetes.io/name: {{ include "opamp-operator.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
 {{- end -}}
 
 {{/* The ServiceAccount that the operator runs under. */}}
@@ -50,4 +59,78 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- $homes = concat $homes (default (list .Release.Namespace) .Values.watchNamespaces) -}}
 {{- end -}}
 {{- toYaml (uniq $homes) -}}
+{{- end -}}
+
+{{/* The image, by digest if there is one. */}}
+{{- define "opamp-operator.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The Secret with the serving certificate. */}}
+{{- define "opamp-operator.servingSecret" -}}
+{{- .Values.servingCertificate.secretName | default (printf "%s-serving" (include "opamp-operator.fullname" .)) -}}
+{{- end -}}
+
+{{/* The Service as agents in the cluster call it. */}}
+{{- define "opamp-operator.host" -}}
+{{- printf "%s.%s.svc" (include "opamp-operator.fullname" .) .Release.Namespace -}}
+{{- end -}}
+
+{{/* Where agents are sent by profiles without an endpoint. */}}
+{{- define "opamp-operator.advertisedURL" -}}
+{{- .Values.advertisedURL | default (printf "wss://%s:%d%s" (include "opamp-operator.host" .) (int .Values.service.port) .Values.path) -}}
+{{- end -}}
+
+{{/* An address to listen on. */}}
+{{- define "opamp-operator.listen" -}}
+{{- if contains ":" .address }}[{{ .address }}]{{ else }}{{ .address }}{{ end }}:{{ int .port }}
+{{- end -}}
+
+{{/* The operator's configuration: what needs a restart, and what does not. */}}
+{{- define "opamp-operator.configuration" -}}
+apiVersion: opamp-operator.dev/v1alpha1
+kind: OperatorConfiguration
+namespace: {{ .Release.Namespace }}
+listen: {{ include "opamp-operator.listen" (dict "address" .Values.listenAddress "port" 4320) | quote }}
+path: {{ .Values.path }}
+advertisedURL: {{ include "opamp-operator.advertisedURL" . }}
+servingCertificate:
+  secretName: {{ include "opamp-operator.servingSecret" . }}
+admin:
+  listen: {{ include "opamp-operator.listen" (dict "address" .Values.listenAddress "port" .Values.adminPort) | quote }}
+{{- range $name := list "watchNamespaces" "adminNamespaces" }}
+{{- with index $.Values $name }}
+{{ $name }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+policy:
+  {{- toYaml .Values.policy | nindent 2 }}
+{{- range $name := list "reviewSeconds" "debounceMilliseconds" "firstAgentTimeoutSeconds" "restartHoldSeconds" }}
+{{ $name }}: {{ index $.Values $name | int64 }}
+{{- end }}
+{{- with .Values.limits }}
+limits:
+  {{- range $name, $value := . }}
+  {{ $name }}: {{ int64 $value }}
+  {{- end }}
+{{- end }}
+{{- end -}}
+
+{{- define "opamp-operator.reloadedConfiguration" -}}
+authenticators:
+  {{- toYaml .Values.authenticators | nindent 2 }}
+{{- range $name := list "homeNamespaces" "anonymous" "denyList" }}
+{{- with index $.Values $name }}
+{{ $name }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+retirementHours: {{ int64 .Values.retirementHours }}
 {{- end -}}

@@ -154,6 +154,21 @@ impl Cluster {
         };
         self.installed.get_or_try_init(install).await.map(drop)
     }
+
+    /// Installs the Gateway API's definition of TLSRoute.
+    ///
+    /// # Errors
+    /// When it does not become Established.
+    pub async fn install_gateway_definitions(&self) -> Result<()> {
+        let kubectl = self.kubectl()?;
+        let folder = module("sigs.k8s.io/gateway-api")?.join("config/crd/standard");
+        let file = folder.join("gateway.networking.k8s.io_tlsroutes.yaml");
+        let file = file.to_str().context("a path in UTF-8")?;
+        kubectl.run(&["apply", "--server-side", "-f", file]).await?;
+        let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
+        kubectl.run(&[&wait[..], &["-f", file]].concat()).await?;
+        Ok(())
+    }
 }
 
 fn admin_kubeconfig(folder: &Path) -> PathBuf {
@@ -186,15 +201,19 @@ pub fn pair(secret: &Value) -> Option<Leaf> {
     Leaf::read(&text("tls.crt")?, &text("tls.key")?)
 }
 
-/// cert-manager's own definitions, from the module that it was built from; the
-/// module may be gone while the built part is still cached.
+/// cert-manager's own definitions, from the module that it was built from.
 fn cert_manager_definitions() -> Result<PathBuf> {
-    const MODULE: &str = "github.com/cert-manager/cert-manager";
+    Ok(module("github.com/cert-manager/cert-manager")?.join("deploy/crds"))
+}
+
+/// The sources of a module that cert-manager is built from; they may be gone
+/// while the built part is still cached.
+fn module(path: &str) -> Result<PathBuf> {
     let mut command = std::process::Command::new("go");
     command
-        .args(["mod", "download", "-json", MODULE])
+        .args(["mod", "download", "-json", path])
         .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("parts/cert-manager"));
     let module: Value = serde_json::from_str(&run(command)?)?;
     let folder = module["Dir"].as_str().context("a module without folder")?;
-    Ok(Path::new(folder).join("deploy/crds"))
+    Ok(folder.into())
 }

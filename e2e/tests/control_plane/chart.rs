@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::{RELEASE, repository, shared};
+use e2e::cluster::{RELEASE, random_suffix, repository, shared};
 use serde_json::Value;
 
 fn chart() -> Result<String> {
@@ -37,6 +37,16 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("rbac.secretAccess=Some", "/rbac/secretAccess"),
         ("admissionPolicy.enabled=yes", "/admissionPolicy/enabled"),
         ("homeNamespaces={A}", "/homeNamespaces/0"),
+        ("limits.conections=1", "additional properties 'conections'"),
+        ("image.digest=latest", "/image/digest"),
+        ("service.type=ExternalName", "/service/type"),
+        ("advertisedURL=ws://x/v1/opamp", "/advertisedURL"),
+        ("gateway.tlsRoute.enabled=true", "/gateway/tlsRoute"),
+        ("replicaCount=2", "only one replica is possible yet"),
+        (
+            "authenticators[0].name=a,authenticators[0].jwt.issuer=x",
+            "missing properties 'audiences', 'jwks'",
+        ),
         ("authenticators[0].serviceAccount=x", "/authenticators/0"),
         (
             "authenticators[0].name=a,authenticators[0].agentTokens.secretName=x",
@@ -80,14 +90,27 @@ async fn every_value_does_what_it_says() -> Result<()> {
     seen.sort();
     ensure!(
         seen == [
+            "Certificate ops/opamp-operator-ca",
+            "Certificate ops/opamp-operator-serving",
+            "ClusterRole /ops-opamp-operator-connect",
             "ClusterRole /ops-opamp-operator-edit",
+            "ClusterRole /ops-opamp-operator-reviews",
             "ClusterRole /ops-opamp-operator-view",
+            "ClusterRoleBinding /ops-opamp-operator-reviews",
+            "ConfigMap ops/opamp-operator",
             "CustomResourceDefinition /opampagents.opamp-operator.dev",
             "CustomResourceDefinition /opampconnectionprofiles.opamp-operator.dev",
+            "Deployment ops/opamp-operator",
+            "Issuer ops/opamp-operator-ca",
+            "Issuer ops/opamp-operator-root",
+            "Pod ops/opamp-operator-test",
             "Role ops/opamp-operator",
+            "Role ops/opamp-operator-agents",
             "Role ops/opamp-operator-profiles",
             "RoleBinding ops/opamp-operator",
+            "RoleBinding ops/opamp-operator-agents",
             "RoleBinding ops/opamp-operator-profiles",
+            "Service ops/opamp-operator",
             "ServiceAccount ops/opamp-operator",
         ],
         "{seen:?}"
@@ -100,11 +123,27 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let all = rendered(&["rbac.create=false"]).await?;
     ensure!(names(&all).iter().all(|name| !name.contains("Role")));
     let all = rendered(&["rbac.aggregate=false"]).await?;
-    ensure!(
-        names(&all)
-            .iter()
-            .all(|name| !name.starts_with("ClusterRole"))
-    );
+    ensure!(!names(&all).iter().any(|name| name.ends_with("-edit")));
+
+    // The operator's configuration has what the operator has by default, and only
+    // what needs a restart replaces the Pod.
+    let checksum = |all: &[Value]| -> Result<String> {
+        let deployment = find(all, "Deployment", "ops").context("no Deployment")?;
+        let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
+        let checksum = annotations["checksum/configuration"].as_str();
+        Ok(checksum.context("no checksum")?.to_owned())
+    };
+    let before = checksum(&rendered(&[]).await?)?;
+    for value in [
+        "retirementHours=1",
+        "denyList.name=x",
+        "authenticators=null",
+    ] {
+        ensure!(checksum(&rendered(&[value]).await?)? == before, "{value}");
+    }
+    for value in ["reviewSeconds=1", "limits.connections=1", "path=/x"] {
+        ensure!(checksum(&rendered(&[value]).await?)? != before, "{value}");
+    }
 
     let all = rendered(&["watchNamespaces={a,b}"]).await?;
     for namespace in ["a", "b"] {
@@ -117,12 +156,25 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let own = own.filter(|object| object["metadata"]["namespace"] == "ops");
     ensure!(own.count() == 1, "the release namespace is not watched");
 
+    // With permissions for every namespace there are no Roles in them.
+    let everywhere = ["watchNamespaces={a,b}", "rbac.secretAccess=Cluster"];
+    let all = rendered(&everywhere).await?;
+    for kind in ["ClusterRole", "ClusterRoleBinding"] {
+        ensure!(named(&all, kind, "", "ops-opamp-operator").is_some());
+    }
+    ensure!(find(&all, "Role", "a").is_none() && find(&all, "Role", "ops").is_some());
+
     // Agents that are ServiceAccounts need more than those that have tokens.
     let tokens = [
         "authenticators[0].name=a",
         "authenticators[0].agentToken.secretName=x",
     ];
-    ensure!(names(&rendered(&tokens).await?) == names(&rendered(&[]).await?));
+    let fewer = names(&rendered(&tokens).await?);
+    ensure!(
+        !fewer
+            .iter()
+            .any(|name| name.ends_with("-agents") || name.ends_with("-reviews"))
+    );
     let accounts = [
         "authenticators[0].name=a",
         "authenticators[0].serviceAccount.audience=x",
@@ -175,6 +227,75 @@ async fn the_admission_policy_is_for_the_watched_namespaces() -> Result<()> {
     Ok(())
 }
 
+/// Whoever changes the chart sees here what people get.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_default_is_rendered_as_it_is_shown() -> Result<()> {
+    let chart = chart()?;
+    let arguments = ["template", RELEASE, &chart, "--namespace", "opamp-system"];
+    // The definitions are in `crds/` already.
+    let arguments = [&arguments[..], &["--set", "crds.enabled=false"]].concat();
+    let made = shared().await?.helm()?.run(&arguments).await?;
+    let path = "charts/opamp-operator/examples/default.yaml";
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(repository().join(path), made)?;
+    } else {
+        ensure!(
+            made == read(path)?,
+            "{path} is another: run `UPDATE=1 cargo test --package e2e --test control_plane the_default_is_rendered`"
+        );
+    }
+    Ok(())
+}
+
+/// Each set of values in `ci/` is one that people have.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_set_of_values_lints_and_is_taken_by_an_api_server() -> Result<()> {
+    let cluster = shared().await?;
+    cluster.install_definitions().await?;
+    cluster.install_gateway_definitions().await?;
+    let (chart, kubectl, helm) = (chart()?, cluster.kubectl()?, cluster.helm()?);
+    let api = cluster.api().await?;
+    for namespace in ["team-a", "team-b", "edge", "strangers"] {
+        api.make_namespace(namespace).await?;
+    }
+    let folder = repository().join("charts/opamp-operator/ci");
+    let mut sets: Vec<_> = fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
+    sets.sort_by_key(std::fs::DirEntry::file_name);
+    ensure!(sets.len() >= 7, "{sets:?}");
+    for set in sets {
+        let (path, name) = (set.path(), set.file_name());
+        let name = name.to_string_lossy();
+        let values = path.to_str().context("a path in UTF-8")?;
+        helm.run(&["lint", "--strict", &chart, "--values", values])
+            .await?;
+        // What the Pod is judged by.
+        let label = "pod-security.kubernetes.io/enforce=restricted";
+        let namespace = format!("e2e-chart-{}", random_suffix()?);
+        api.make_namespace(&namespace).await?;
+        kubectl
+            .run(&["label", "namespace", &namespace, label])
+            .await?;
+        let template = ["template", RELEASE, &chart, "--namespace", &namespace];
+        // Other tests write the definitions at the same time.
+        let values = ["--values", values, "--set", "crds.enabled=false"];
+        let objects = helm.run(&[&template[..], &values].concat()).await?;
+        let taken = kubectl
+            .output(&["apply", "--dry-run=server", "-f", "-"], &objects)
+            .await?;
+        ensure!(taken.success, "{name}: {}", taken.stderr);
+        // A Deployment is only warned of what its Pods would be refused for.
+        ensure!(
+            !taken.stderr.contains("Warning"),
+            "{name}: {}",
+            taken.stderr
+        );
+        for kind in ["deployment.apps", "service", "configmap"] {
+            ensure!(taken.stdout.contains(kind), "{name}: {}", taken.stdout);
+        }
+    }
+    Ok(())
+}
+
 /// What the chart makes of some values, in namespace `ops`.
 async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
     let chart = chart()?;
@@ -183,10 +304,10 @@ async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
         arguments.extend(["--set", value]);
     }
     let text = shared().await?.helm()?.run(&arguments).await?;
-    let documents = text.split("\n---\n").map(|document| {
-        let document = document.trim_start_matches("---\n");
-        serde_saphyr::from_str(document).with_context(|| document.to_owned())
-    });
+    let text = text.trim_start_matches("---\n");
+    let documents = text
+        .split("\n---\n")
+        .map(|document| serde_saphyr::from_str(document).with_context(|| document.to_owned()));
     documents.collect()
 }
 

@@ -27,6 +27,8 @@ const OWN: &[Row] = &[
     ("opamp-operator.dev/opampagents/status", "", &["patch"]),
     ("secrets", "", &["create"]),
     ("configmaps", "opamp-operator-held", &["create", "patch"]),
+    ("coordination.k8s.io/leases", "", &["create"]),
+    ("coordination.k8s.io/leases", RELEASE, &["get", "update"]),
     ("secrets", "", READ),
     ("configmaps", "", READ),
 ];
@@ -209,6 +211,16 @@ async fn the_service_account_may_do_exactly_what_is_listed() -> Result<()> {
     let expected = [
         (&place.own, with(&[&others(OWN), OWN_OBJECTS])),
         (&place.watched, others(WATCHED)),
+    ];
+    place.allows_exactly(&expected).await?;
+    // Everywhere what else it may where it watches, and its own at home.
+    let place = Place::new(true, &["rbac.secretAccess=Cluster"]).await?;
+    let everywhere = with(&[WATCHED, SUBJECTS, REVIEWS]);
+    let expected = [
+        (&place.own, with(&[OWN, &everywhere])),
+        (&place.watched, everywhere.clone()),
+        (&place.home, everywhere.clone()),
+        (&place.other, everywhere.clone()),
     ];
     place.allows_exactly(&expected).await
 }

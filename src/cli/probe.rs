@@ -1,0 +1,99 @@
+//! `opamp-operator probe`: connects as an agent does that has no credential yet.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, bail, ensure};
+use bytes::Bytes;
+use http::{Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
+use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+
+/// How long the server may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What a refusal says is short.
+const MAX_BYTES: usize = 4 * 1024;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Probe {
+    /// As agents are given it.
+    #[arg(value_name = "URL")]
+    url: url::Url,
+    /// The CAs that agents trust; without such a file those of the system.
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+}
+
+impl Probe {
+    /// What the server is found to be.
+    pub(super) fn text(&self) -> anyhow::Result<String> {
+        let mut url = self.url.clone();
+        if url.scheme() == "wss" {
+            url = url.as_str().replacen("wss", "https", 1).parse()?;
+        }
+        ensure!(
+            url.scheme() == "https",
+            "the URL must be wss:// or https://: this operator serves TLS only"
+        );
+        let uri = url.as_str().parse()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        runtime.block_on(async {
+            tokio::time::timeout(PATIENCE, ask(uri, self.tls()?))
+                .await
+                .context("the server did not answer in time")?
+        })?;
+        Ok(format!(
+            "{}: the server proved itself and serves OpAMP\n",
+            self.url
+        ))
+    }
+
+    fn tls(&self) -> anyhow::Result<ClientConfig> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let tls =
+            ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let Some(file) = self.ca_file.as_ref().filter(|file| file.exists()) else {
+            return Ok(tls.with_native_roots()?.with_no_client_auth());
+        };
+        let name = file.display();
+        let mut roots = RootCertStore::empty();
+        let all = CertificateDer::pem_file_iter(file).with_context(|| name.to_string())?;
+        for certificate in all {
+            let certificate = certificate.with_context(|| name.to_string())?;
+            roots.add(certificate).with_context(|| name.to_string())?;
+        }
+        ensure!(!roots.is_empty(), "{name} holds no certificate");
+        Ok(tls.with_root_certificates(roots).with_no_client_auth())
+    }
+}
+
+async fn ask(uri: Uri, tls: ClientConfig) -> anyhow::Result<()> {
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_only()
+        .enable_http1()
+        .build();
+    let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
+    let request = Request::post(uri)
+        .header(header::CONTENT_TYPE, "application/x-protobuf")
+        .body(Empty::new())?;
+    let answer = client.request(request).await?;
+    match answer.status() {
+        // Strangers are refused, or may report and sent no message just now.
+        StatusCode::UNAUTHORIZED | StatusCode::OK => Ok(()),
+        StatusCode::NOT_FOUND => bail!("there is no OpAMP at this path (404)"),
+        status => {
+            let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
+            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let said = String::from_utf8_lossy(&body);
+            let line = said.lines().next().unwrap_or_default();
+            // What a stranger says must not steer a terminal.
+            let line: String = line.chars().filter(|c| !c.is_control()).collect();
+            bail!("the server answers {status}: {line}")
+        }
+    }
+}

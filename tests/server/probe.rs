@@ -1,0 +1,59 @@
+//! `opamp-operator probe`, as `helm test` runs it.
+
+use std::process::Command;
+
+use opamp_operator::server::Limits;
+
+use crate::world::World;
+
+/// Whether it ends well, and what it says.
+async fn probe(arguments: Vec<String>) -> (bool, String) {
+    let run = move || {
+        Command::new(env!("CARGO_BIN_EXE_opamp-operator"))
+            .arg("probe")
+            .args(arguments)
+            .output()
+    };
+    let output = tokio::task::spawn_blocking(run).await.unwrap().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_probe_sees_what_an_agent_sees() {
+    let world = World::start(Limits::default()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        format!("--ca-file={}", path.display())
+    };
+    let ca = file("ca.crt", &world.serving);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let stranger = file("other.crt", &params.self_signed(&key).unwrap().pem());
+    let empty = file("empty.crt", "");
+    let port = world.address.port();
+    let url = format!("wss://localhost:{port}/v1/opamp");
+
+    // Nobody can be judged yet: an agent would be sent away.
+    let (good, said) = probe(vec![url.clone(), ca.clone()]).await;
+    assert!(!good && said.contains("503"), "{said}");
+    world.trust();
+    let (good, said) = probe(vec![url.clone(), ca.clone()]).await;
+    assert!(good && said.contains("serves OpAMP"), "{said}");
+
+    let elsewhere = format!("wss://localhost:{port}/other");
+    let by_address = format!("https://127.0.0.1:{port}/v1/opamp");
+    let plain = url.replace("wss", "ws");
+    for (url, ca, words) in [
+        (&url, &stranger, "certificate"),
+        (&by_address, &ca, "certificate"),
+        (&url, &empty, "holds no certificate"),
+        (&elsewhere, &ca, "404"),
+        (&plain, &ca, "must be wss://"),
+    ] {
+        let (good, said) = probe(vec![url.clone(), ca.clone()]).await;
+        assert!(!good && said.contains(words), "{url} {ca}: {said}");
+    }
+}
