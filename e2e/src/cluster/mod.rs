@@ -9,6 +9,7 @@
 
 pub mod api;
 pub(crate) mod control_plane;
+pub(crate) mod files;
 mod keeper;
 mod kubeconfig;
 mod profiles;

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::json;
 
 use super::PLUGINS;
-use crate::cluster::control_plane::{KUBELET, NODE, flags};
+use crate::cluster::control_plane::{KUBELET, NODE};
+use crate::cluster::files::flags;
 use crate::manifests::write_atomically;
 use crate::parts::Parts;
 

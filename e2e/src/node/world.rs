@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Node, images, pods};
 use crate::cluster::api::Api;
-use crate::cluster::repository;
 use crate::cluster::tools::{Helm, Kubectl};
 use crate::eventually::{Look, eventually_async};
 use crate::leaks::files_below;
+use crate::operator;
 use crate::parts::{Parts, Set};
 use crate::process::{LogMark, read_from, run, tail};
 use crate::timeline::Timeline;
@@ -242,7 +242,15 @@ fn operator_image() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(IMAGE) {
         return Ok(named.into());
     }
-    let built = repository().join("target/image.tar");
-    let missing = format!("there is no {}: run `make image`", built.display());
-    built.is_file().then_some(built).context(missing)
+    let name = concat!(
+        "image/opamp-operator-",
+        env!("CARGO_PKG_VERSION"),
+        ".oci.tar"
+    );
+    let image = operator::target()?.join(name);
+    let missing = format!(
+        "there is no {}: run `make image`, or set {IMAGE}",
+        image.display()
+    );
+    image.is_file().then_some(image).context(missing)
 }

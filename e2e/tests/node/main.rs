@@ -5,3 +5,5 @@
 //! says and the logs of the containers.
 
 mod on_a_node;
+mod permissions;
+mod story;

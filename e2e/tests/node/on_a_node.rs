@@ -7,6 +7,16 @@ use anyhow::{Result, ensure};
 use e2e::node::{NodeWorld, PAUSE, alone, is_inside};
 use serde_json::json;
 
+use crate::story;
+
+#[test]
+fn a_release_lives_through_renewal_upgrade_rollback_kill_and_uninstall() -> Result<()> {
+    alone(
+        "on_a_node::a_release_lives_through_renewal_upgrade_rollback_kill_and_uninstall",
+        story::tell,
+    )
+}
+
 #[test]
 fn pods_run_and_the_machine_is_as_before() -> Result<()> {
     let before = machine()?;
