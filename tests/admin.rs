@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
+    sync::mpsc,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -126,8 +126,7 @@ async fn start(hub: Option<Arc<Hub>>) -> SocketAddr {
     if let Some(hub) = hub {
         known.set(hub).unwrap();
     }
-    let ready = watch::Sender::new(true);
-    let admin = Admin::new(ready.subscribe(), known, CancellationToken::new());
+    let admin = Admin::new(known, CancellationToken::new());
     tokio::spawn(admin.serve(listener));
     address
 }
@@ -218,7 +217,40 @@ async fn what_is_not_there_is_said() {
     }
     let unstarted = start(None).await;
     assert_eq!(get_as(unstarted, "localhost", "/agents").await.0, 503);
-    assert_eq!(get_as(unstarted, "localhost", "/readyz").await.0, 200);
+    let (status, text) = get_as(unstarted, "localhost", "/readyz").await;
+    assert!(status == 503 && text.starts_with("[-]started"), "{text}");
+    assert_eq!(get_as(unstarted, "localhost", "/livez").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_probe_says_which_check_fails() {
+    let hub = hub();
+    let address = start(Some(Arc::clone(&hub))).await;
+    let ask = async |path: &str| get_as(address, "kubelet.example.com", path).await;
+    hub.health.set_synced(true);
+    hub.health.set_listening();
+    let (status, text) = ask("/readyz").await;
+    assert!(
+        status == 503 && text.starts_with("[-]certificate: "),
+        "{text}"
+    );
+    assert!(!text.contains("synced"), "{text}");
+    let tomorrow = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    hub.health.set_serving(Some(tomorrow));
+    assert_eq!(ask("/readyz").await, (200, "ok\n".into()));
+    let (status, text) = ask("/readyz?verbose").await;
+    let all = "[+]synced ok\n[+]certificate ok\n[+]listening ok\n[+]running ok\nok\n";
+    assert_eq!((status, text.as_str()), (200, all));
+    let (status, text) = ask("/livez?verbose").await;
+    assert_eq!(
+        (status, text.as_str()),
+        (200, "[+]controller ok\nok\n"),
+        "no Lease without a cluster"
+    );
+    // Whoever ends is alive, and takes no more agents.
+    hub.health.set_ending();
+    assert_eq!(ask("/readyz").await.0, 503);
+    assert_eq!(ask("/livez").await.0, 200);
 }
 
 /// A browser on this machine may be led here under any name, but not under ours.

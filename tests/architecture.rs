@@ -47,6 +47,7 @@ const CORE: &[(&str, &[&str])] = &[
     ("catalog", &["identity", "now", "offer"]),
     ("fleet", &["catalog", "identity", "now", "offer"]),
     ("identity", &["now"]),
+    ("lease", &[]),
     ("now", &[]),
     // `resolve` judges by trust and signs by key.
     ("offer", &["identity", "now"]),

@@ -5,6 +5,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path};
 
+use opamp_operator::config::Config;
 use serde_json::Value;
 
 const BEGIN: &str = "| value | default | meaning |\n|---|---|---|\n";
@@ -139,6 +140,37 @@ fn the_schema_of_the_chart_takes_no_value_that_it_does_not_know() {
         "topologySpreadConstraints[]",
     ];
     assert_eq!(open, kubernetes);
+}
+
+/// What the chart says of a field that nobody sets is what the operator says of it.
+#[test]
+fn the_default_of_the_chart_is_that_of_the_operator() {
+    let rendered = read("charts/opamp-operator/examples/default.yaml");
+    let (_, text) = rendered.split_once("operator.yaml: |\n").unwrap();
+    let lines = text.lines().take_while(|line| line.starts_with("    "));
+    let lines: Vec<_> = lines.map(|line| &line[4..]).collect();
+    let made = Config::parse(&lines.join("\n")).unwrap();
+    // What the chart must say, because the operator cannot know it.
+    let own = [
+        "apiVersion",
+        "kind",
+        "namespace",
+        "advertisedURL",
+        "servingCertificate",
+        "shutdown",
+        "admin",
+        "authenticators",
+    ];
+    let mut keeping = false;
+    let least = lines.iter().filter(|line| {
+        if !line.starts_with(' ') {
+            keeping = own.contains(&line.split(':').next().unwrap());
+        }
+        keeping
+    });
+    let least: Vec<_> = least.copied().collect();
+    assert!(least.len() < lines.len(), "{lines:?}");
+    assert_eq!(Config::parse(&least.join("\n")).unwrap(), made);
 }
 
 #[test]

@@ -29,6 +29,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 #[cfg(test)]
+#[path = "controller/lead.rs"]
+mod lead;
+
+#[cfg(test)]
 #[path = "controller/statuses.rs"]
 mod statuses;
 
@@ -109,6 +113,8 @@ impl Bench {
             ),
         ]);
         let (port, plug) = pipe();
+        let leads = Observation::Leads(true);
+        plug.observations.try_send(leads).unwrap();
         let hub = Arc::new(Hub::new(
             Roster::new(100, 100),
             Duration::from_secs(15),

@@ -21,6 +21,9 @@ const START: Duration = Duration::from_secs(20);
 /// Where the operator's binary is looked for when nothing else is said.
 const BINARY: &str = "OPAMP_OPERATOR_BIN";
 
+/// As which Pod an operator with an API server runs.
+pub const POD: &str = "operator-0";
+
 /// What the operator is configured with.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -86,6 +89,7 @@ impl Backend {
             }
             Self::Cluster { kubeconfig, .. } => {
                 command.env("KUBECONFIG", kubeconfig);
+                command.env("POD_NAME", POD);
             }
         }
         command
@@ -139,6 +143,34 @@ impl Operator {
         })
     }
 
+    /// Starts another process with the same configuration, but for its admin
+    /// port, as a rolling update does.
+    ///
+    /// # Errors
+    /// When it does not start to listen.
+    pub async fn beside(&self, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let admin = free_port()?;
+        let mut configuration = read_yaml(&self.config).context("no configuration")?;
+        configuration["admin"]["listen"] = admin.to_string().into();
+        let config = folder.join("operator.yaml");
+        write_atomically(&config, &serde_saphyr::to_string(&configuration)?)?;
+        let name = folder.file_name().context("a folder without a name")?;
+        let log = self.log.with_file_name(name).with_extension("log");
+        let started = spawn(&self.binary, &config, &self.backend, &log, self.level);
+        let (process, address) = started.await?;
+        Ok(Self {
+            binary: self.binary.clone(),
+            config,
+            level: self.level,
+            backend: self.backend.clone(),
+            log,
+            admin,
+            process,
+            address,
+        })
+    }
+
     /// Where it listens for agents.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
@@ -169,6 +201,21 @@ impl Operator {
             return Ok(());
         }
         bail!("the operator ended with {status} after SIGTERM");
+    }
+
+    /// Asks it to end, and does not wait.
+    pub fn terminate(&self) {
+        self.process.terminate();
+    }
+
+    /// Waits until it has ended after it was asked to.
+    ///
+    /// # Errors
+    /// When it does not end in time or not with success.
+    pub async fn end(&mut self, within: Duration) -> Result<()> {
+        let status = self.process.end(within).await?;
+        ensure!(status.success(), "the operator ended with {status}");
+        Ok(())
     }
 
     /// Starts it again on the same backend; its port changes.
@@ -299,7 +346,10 @@ pub fn command<A: AsRef<OsStr>>(arguments: &[A]) -> Result<String> {
 
 /// The binary under test: the one named, else the newer release build of this
 /// workspace: the image's, which is static, or the plain one.
-fn binary() -> Result<PathBuf> {
+///
+/// # Errors
+/// When there is none.
+pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(BINARY) {
         return Ok(named.into());
     }

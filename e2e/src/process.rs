@@ -129,11 +129,25 @@ impl Process {
     /// # Errors
     /// When the process is still there after the grace period (it is killed then).
     pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.terminate();
+        let ended = self.end(GRACE).await;
+        ended.context("after SIGTERM")
+    }
+
+    /// Asks the process to end.
+    pub fn terminate(&self) {
         if self.ended.is_none() {
             let _ = rustix::process::kill_process(self.group, Signal::TERM);
         }
-        let what = format!("{} ends after SIGTERM", self.name);
-        let waited = eventually::eventually(&what, GRACE, || {
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Errors
+    /// When it is still there when the deadline passes (it is killed then).
+    pub async fn end(&mut self, within: Duration) -> Result<ExitStatus> {
+        let what = format!("{} ends", self.name);
+        let waited = eventually::eventually(&what, within, || {
             Look::when(self.has_ended(), "still running")
         })
         .await;

@@ -212,6 +212,20 @@ impl Scene {
         Ok(())
     }
 
+    /// Starts another process of the operator beside the first, which agents do
+    /// not get to until the tap is told.
+    ///
+    /// # Errors
+    /// When there is no first one, or it does not start.
+    pub async fn second_operator(&mut self) -> Result<Operator> {
+        let folder = self.dir.path().join("operator-2");
+        let second = self.operator_mut()?.beside(&folder).await?;
+        let address = second.address();
+        self.timeline
+            .add("operator", format!("a second one listens on {address}"));
+        Ok(second)
+    }
+
     /// The operator.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -60,22 +61,26 @@ fn image(output: Option<PathBuf>) -> Result<()> {
     let bill = output.join(format!("{name}.cdx.json"));
     fs::write(&archive, &packaged.archive.bytes)?;
     fs::write(&bill, &packaged.sbom)?;
-    say(&format!("opamp-operator:{}", packaged.version), &packaged);
-    println!("{}", archive.display());
-    println!("{}", bill.display());
-    Ok(())
+    let image = format!("opamp-operator:{}", packaged.version);
+    say(&summary(&image, &packaged))?;
+    say(&archive.display().to_string())?;
+    say(&bill.display().to_string())
+}
+
+fn say(line: &str) -> Result<()> {
+    Ok(writeln!(std::io::stdout(), "{line}")?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
-fn say(what: &str, packaged: &Packaged) {
+fn summary(what: &str, packaged: &Packaged) -> String {
     let megabytes = |bytes: usize| bytes as f64 / 1e6;
-    println!(
+    format!(
         "{what}  {}  {:.1} MB to fetch, binary {:.1} MB, archive {:.1} MB",
         packaged.archive.digest,
         megabytes(packaged.archive.compressed),
         megabytes(packaged.binary),
         megabytes(packaged.archive.bytes.len()),
-    );
+    )
 }
 
 fn verify() -> Result<()> {
@@ -92,7 +97,7 @@ fn verify() -> Result<()> {
             .context("cannot run git")?;
         ensure!(status.success(), "the repository cannot be cloned");
         let packaged = package(&clone, &target)?;
-        say(&clone.display().to_string(), &packaged);
+        say(&summary(&clone.display().to_string(), &packaged))?;
         // Two builds are large.
         fs::remove_dir_all(&target)?;
         if let Some(first) = &made {
@@ -104,6 +109,5 @@ fn verify() -> Result<()> {
         }
         made = Some(packaged);
     }
-    println!("the two archives are the same, byte for byte");
-    Ok(())
+    say("the two archives are the same, byte for byte")
 }

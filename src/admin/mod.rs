@@ -15,19 +15,15 @@ use std::{
 
 use axum::{
     Router,
-    extract::{ConnectInfo, State},
+    extract::{ConnectInfo, RawQuery, State},
     http::{HeaderMap, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::Hub;
+use crate::hub::{Check, Hub};
 pub use explanation::{Explanation, Line};
 
 /// Pages are made one at a time: whoever asks for many costs no more than one.
@@ -38,7 +34,6 @@ const TURN: Duration = Duration::from_secs(10);
 /// What is served.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    ready: watch::Receiver<bool>,
     hub: Arc<OnceLock<Arc<Hub>>>,
     closing: CancellationToken,
     turns: Arc<Semaphore>,
@@ -47,13 +42,8 @@ pub struct Admin {
 impl Admin {
     /// Probes; pages too from the time on that `hub` is filled.
     #[must_use]
-    pub fn new(
-        ready: watch::Receiver<bool>,
-        hub: Arc<OnceLock<Arc<Hub>>>,
-        closing: CancellationToken,
-    ) -> Self {
+    pub fn new(hub: Arc<OnceLock<Arc<Hub>>>, closing: CancellationToken) -> Self {
         Self {
-            ready,
             hub,
             closing,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -64,7 +54,7 @@ impl Admin {
     pub async fn serve(self, listener: TcpListener) {
         let closing = self.closing.clone();
         let router = Router::new()
-            .route("/livez", get(|| async { "ok\n" }))
+            .route("/livez", get(livez))
             .route("/readyz", get(readyz))
             .route("/profiles", get(page))
             .route("/agents", get(page))
@@ -80,13 +70,42 @@ impl Admin {
     }
 }
 
-async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
-    if *admin.ready.borrow() && !admin.closing.is_cancelled() {
-        (StatusCode::OK, "ok\n")
-    } else {
-        let text = "not ready: serving certificate and first sync are awaited\n";
-        (StatusCode::SERVICE_UNAVAILABLE, text)
+/// Whether to start the process anew. One that waits for the Kubernetes API is
+/// alive: another would wait as well.
+async fn livez(State(admin): State<Admin>, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    let checks = admin.hub.get().map(|hub| hub.health.live());
+    said(&checks.unwrap_or_default(), query.as_deref())
+}
+
+/// Whether to send agents here.
+async fn readyz(State(admin): State<Admin>, RawQuery(query): RawQuery) -> (StatusCode, String) {
+    let checks = match admin.hub.get() {
+        Some(hub) => hub.health.ready(hub.clock.now().wall),
+        None => vec![Check {
+            name: "started",
+            problem: Some("what an earlier process left is still read; the log says more".into()),
+        }],
+    };
+    said(&checks, query.as_deref())
+}
+
+/// What is wrong, or, to `?verbose`, everything that was looked at.
+fn said(checks: &[Check], query: Option<&str>) -> (StatusCode, String) {
+    let fails = checks.iter().any(|check| check.problem.is_some());
+    let verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose"));
+    let mut text = String::new();
+    for check in checks {
+        let line = match &check.problem {
+            Some(problem) => format!("[-]{}: {problem}\n", check.name),
+            None if verbose => format!("[+]{} ok\n", check.name),
+            None => continue,
+        };
+        text.push_str(&line);
     }
+    if fails {
+        return (StatusCode::SERVICE_UNAVAILABLE, text);
+    }
+    (StatusCode::OK, text + "ok\n")
 }
 
 async fn page(

@@ -16,15 +16,15 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::Admin,
     backend::{
-        Homes, Memory, Plug,
-        cluster::{Cluster, ClusterError, Records},
+        Homes, Memory, Plug, Pulse,
+        cluster::{Cluster, ClusterError, Endpoints, Records},
         directory::Directory,
         pipe,
     },
@@ -41,7 +41,7 @@ pub use reload::{Reload, without_cluster};
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LAST_WAIT: Duration = Duration::from_secs(30);
 /// How long agents have to take their leave.
-const SERVER_GRACE: Duration = Duration::from_secs(15);
+const SERVER_GRACE: Duration = Duration::from_secs(26);
 /// How long the last statuses and records may take.
 const REPORT_GRACE: Duration = Duration::from_secs(10);
 
@@ -66,9 +66,10 @@ pub enum Source {
 /// If it cannot start.
 pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Result<()> {
     let mut ending = Ending::new()?;
-    // Ended in this order: agents, then statuses and records.
+    // Ended in this order: agents, then statuses and records, then probes.
     let (serving, working) = (CancellationToken::new(), CancellationToken::new());
-    let tasks = TaskTracker::new();
+    let (tasks, probed) = (TaskTracker::new(), CancellationToken::new());
+    let _probed = probed.clone().drop_guard();
     let ready = watch::Sender::new(false);
     let known = Arc::new(OnceLock::new());
     if let Some(address) = &config.admin {
@@ -78,8 +79,8 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
                 address.listen
             )
         })?;
-        let pages = Admin::new(ready.subscribe(), Arc::clone(&known), serving.clone());
-        tasks.spawn(pages.serve(listener));
+        let pages = Admin::new(Arc::clone(&known), probed.clone());
+        tokio::spawn(pages.serve(listener));
     }
     let (port, plug) = pipe();
     let authentication = config.authentication().map_err(anyhow::Error::msg)?;
@@ -88,7 +89,12 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if !cluster {
         reload::without_cluster(&authentication).map_err(anyhow::Error::msg)?;
     }
-    let (memory, records) = tokio::select! {
+    let Started {
+        memory,
+        records,
+        pulse,
+        endpoints,
+    } = tokio::select! {
         started = start_backend(&config, source, plug, &homes, &tasks, &working) => started?,
         () = ending.asked() => return Ok(()),
     };
@@ -98,6 +104,9 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
     let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    if let Some(pulse) = pulse {
+        hub.health.watch_lease(pulse);
+    }
     let _ = known.set(Arc::clone(&hub));
     let controller = Controller::new(
         Arc::clone(&hub),
@@ -110,25 +119,55 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let working_controller = tasks.spawn(controller.run(working.clone()));
     let follow = reload::follow(reload, records, homes, Arc::clone(&hub), reloading);
     tasks.spawn(working.clone().run_until_cancelled_owned(follow));
-    let server = serve(&config, hub, &provider, ready.subscribe(), serving.clone());
+    let server = serve(
+        &config,
+        Arc::clone(&hub),
+        &provider,
+        ready.subscribe(),
+        serving.clone(),
+    );
     tokio::pin!(server);
     let mut outcome = Ok(());
+    let mut asked = false;
     tokio::select! {
         result = &mut server => outcome = result,
-        () = ending.asked() => {}
+        () = ending.asked() => asked = true,
         _ = working_controller => outcome = Err(anyhow::anyhow!("the controller ended")),
     }
     tracing::info!("shutting down");
+    hub.health.set_ending();
+    let end = Instant::now() + config.shutdown();
+    // The last of the time is for statuses and records.
+    let report_from = end.checked_sub(REPORT_GRACE).unwrap_or(end);
+    if asked && let Some(endpoints) = endpoints {
+        let left = timeout_at(report_from, endpoints.left());
+        tokio::select! {
+            result = &mut server => (asked, outcome) = (false, result),
+            _ = left => {}
+        }
+    }
     serving.cancel();
-    if outcome.is_ok() {
-        let _ = timeout(SERVER_GRACE, server).await;
+    if asked {
+        let _ = timeout_at(report_from.min(Instant::now() + SERVER_GRACE), server).await;
     }
     working.cancel();
     tasks.close();
-    if timeout(REPORT_GRACE, tasks.wait()).await.is_err() {
+    let now = Instant::now();
+    let reported = end.clamp(now + Duration::from_secs(1), now + REPORT_GRACE);
+    if timeout_at(reported, tasks.wait()).await.is_err() {
         tracing::warn!("the last statuses were not written in time");
     }
+    tracing::info!("ended");
     outcome
+}
+
+/// A backend, and what an earlier process left.
+struct Started {
+    memory: Memory,
+    records: Option<Records>,
+    /// Of the task that holds the Lease.
+    pulse: Option<Arc<Pulse>>,
+    endpoints: Option<Endpoints>,
 }
 
 fn setup(
@@ -160,20 +199,30 @@ async fn start_backend(
     homes: &watch::Sender<Homes>,
     tasks: &TaskTracker,
     working: &CancellationToken,
-) -> anyhow::Result<(Memory, Option<Records>)> {
+) -> anyhow::Result<Started> {
     let namespaces = config.watch_namespaces();
     match source {
         Source::Directory { manifests, state } => {
             let directory = Directory::new(manifests, state, namespaces)?;
             let memory = directory.load()?;
             tasks.spawn(directory.run(plug, working.clone()));
-            Ok((memory, None))
+            Ok(Started {
+                memory,
+                records: None,
+                pulse: None,
+                endpoints: None,
+            })
         }
         Source::Cluster => {
-            let (cluster, memory) = reach(&config.namespace, &namespaces, homes).await?;
-            let records = cluster.records();
+            let (cluster, memory) = reach(config, &namespaces, homes).await?;
+            let started = Started {
+                memory,
+                records: Some(cluster.records()),
+                pulse: Some(cluster.pulse()),
+                endpoints: config.service().map(|service| cluster.endpoints(service)),
+            };
             tasks.spawn(cluster.run(plug));
-            Ok((memory, Some(records)))
+            Ok(started)
         }
     }
 }
@@ -181,14 +230,16 @@ async fn start_backend(
 /// Waits for the Kubernetes API: agents find us unready meanwhile, and come
 /// back, as they would if we ended.
 async fn reach(
-    namespace: &str,
+    config: &Config,
     namespaces: &BTreeSet<String>,
     homes: &watch::Sender<Homes>,
 ) -> anyhow::Result<(Cluster, Memory)> {
     let mut wait = FIRST_WAIT;
     loop {
         let tried = async {
-            let connected = Cluster::connect(namespace, namespaces.clone(), homes.subscribe());
+            let (namespace, lease) = (&config.namespace, config.lease_name());
+            let namespaces = namespaces.clone();
+            let connected = Cluster::connect(namespace, lease, namespaces, homes.subscribe());
             let mut cluster = connected.await?;
             let memory = cluster.load().await?;
             Ok((cluster, memory))
@@ -213,11 +264,14 @@ async fn serve(
     mut ready: watch::Receiver<bool>,
     serving: CancellationToken,
 ) -> anyhow::Result<()> {
-    while !*ready.borrow_and_update() {
-        ready.changed().await.context("the controller ended")?;
+    let ready = serving.run_until_cancelled(ready.wait_for(|ready| *ready));
+    match ready.await {
+        None => return Ok(()),
+        Some(ready) => drop(ready.context("the controller ended")?),
     }
-    let limits = config.limits.clone();
+    let (limits, health) = (config.limits.clone(), Arc::clone(&hub));
     let server = Server::bind(config.listen, &config.path, hub, limits, provider, serving).await?;
+    health.health.set_listening();
     tracing::info!(address = %server.address()?, "listening on {}", server.address()?);
     server.run().await;
     Ok(())

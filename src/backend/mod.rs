@@ -12,6 +12,7 @@ pub use record::to_agent;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use opamp_operator_api::{
@@ -26,8 +27,12 @@ use opamp_operator_core::{
     status::ProfileEvent,
 };
 use opamp_wire::InstanceUid;
+use parking_lot::Mutex;
 use secrecy::SecretString;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::Instant,
+};
 
 /// Which time an object is wanted: what is wanted anew must be told anew.
 pub type Ticket = u64;
@@ -63,6 +68,14 @@ pub enum Observation {
     ServiceAccounts(String, Option<BTreeMap<String, String>>),
     /// A Pod of such a namespace was deleted; its `metadata.uid`.
     PodGone(String),
+    /// A status that another process wrote, or an echo of our own.
+    Status(ProfileKey, Box<OpAMPConnectionProfileStatus>),
+    /// What another process published, or an echo of our own.
+    Ledger(Box<LedgerEntry>),
+    /// What is stored of an agent, told before [`Observation::Leads`].
+    Agent(Box<AgentRecord>),
+    /// Whether this process is the one that writes what only one may.
+    Leads(bool),
 }
 
 /// A question that only the Kubernetes API can answer.
@@ -216,6 +229,29 @@ fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
         error = source;
     }
     error.to_string()
+}
+
+/// When a task last showed that it gets on.
+#[derive(Debug)]
+pub struct Pulse(Mutex<Instant>);
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self(Mutex::new(Instant::now()))
+    }
+}
+
+impl Pulse {
+    /// It gets on.
+    pub fn beat(&self) {
+        *self.0.lock() = Instant::now();
+    }
+
+    /// How long ago that was.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        self.0.lock().elapsed()
+    }
 }
 
 /// Enough for a burst; beyond that the faster side waits.

@@ -56,9 +56,13 @@ pub struct Config {
     #[serde(rename = "advertisedURL")]
     pub advertised_url: url::Url,
     serving_certificate: SecretName,
+    #[serde(default = "default_lease")]
+    lease_name: String,
     /// Probes.
     #[serde(default)]
     pub admin: Option<Admin>,
+    #[serde(default)]
+    shutdown: Shutdown,
     #[serde(default)]
     admin_namespaces: Option<BTreeSet<String>>,
     #[serde(default)]
@@ -95,6 +99,23 @@ pub struct Admin {
     pub listen: SocketAddr,
 }
 
+/// How the process ends.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Shutdown {
+    service_name: Option<String>,
+    seconds: u64,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self {
+            service_name: None,
+            seconds: 50,
+        }
+    }
+}
+
 /// What profiles may ask for beyond what is safe.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -113,6 +134,9 @@ fn default_listen() -> SocketAddr {
 }
 fn default_path() -> String {
     "/v1/opamp".into()
+}
+fn default_lease() -> String {
+    "opamp-operator".into()
 }
 fn two_thousand() -> u64 {
     2000
@@ -179,6 +203,24 @@ impl Config {
         }
         config.authentication()?;
         Ok(config)
+    }
+
+    /// The Service that sends agents here, if one is named.
+    #[must_use]
+    pub fn service(&self) -> Option<&str> {
+        self.shutdown.service_name.as_deref()
+    }
+
+    /// How long the process may take to end.
+    #[must_use]
+    pub fn shutdown(&self) -> Duration {
+        Duration::from_secs(self.shutdown.seconds)
+    }
+
+    /// The Lease in the operator's namespace: whoever holds it writes.
+    #[must_use]
+    pub fn lease_name(&self) -> &str {
+        &self.lease_name
     }
 
     /// The Secret with the serving certificate.

@@ -1,6 +1,7 @@
 //! From observations to what agents should have, and from what agents do to
 //! the status. One task owns the catalog; nobody else writes it.
 
+mod lead;
 mod own;
 mod publish;
 mod report;
@@ -86,6 +87,12 @@ pub struct Controller {
     /// Profiles to be reported, and when each may be.
     dirty: BTreeSet<ProfileKey>,
     agents: BTreeSet<(opamp_wire::InstanceUid, String)>,
+    /// This process writes what only one may.
+    leads: bool,
+    /// While it does not: profiles whose settings nobody published yet, and
+    /// agents that are not here, of which another process may know more.
+    awaiting: BTreeSet<ProfileKey>,
+    untold: BTreeSet<(opamp_wire::InstanceUid, String)>,
     forgotten: Vec<(String, opamp_wire::InstanceUid)>,
     /// When it is told that agents of a profile fail: others may follow.
     failing: BTreeMap<ProfileKey, Duration>,
@@ -170,6 +177,9 @@ impl Controller {
             rollouts: BTreeMap::new(),
             dirty: BTreeSet::new(),
             agents: BTreeSet::new(),
+            leads: false,
+            awaiting: BTreeSet::new(),
+            untold: BTreeSet::new(),
             forgotten: Vec::new(),
             failing: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -191,6 +201,7 @@ impl Controller {
         let mut tick = tokio::time::interval(TICK);
         let mut forget = tokio::time::interval(FORGET_EVERY);
         loop {
+            self.hub.health.controller.beat();
             let next = self
                 .hub
                 .clock
@@ -321,6 +332,10 @@ impl Controller {
                 }
             }
             Observation::PodGone(uid) => self.hub.reviews.pod_gone(&uid),
+            Observation::Status(key, status) => self.hear_status(&key, *status),
+            Observation::Ledger(entry) => self.published(*entry),
+            Observation::Agent(record) => self.hub.roster.renew(*record, now),
+            Observation::Leads(leads) => self.lead(leads),
         }
     }
 

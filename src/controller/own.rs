@@ -132,7 +132,7 @@ impl Controller {
         self.trust = Arc::new(Trust::of(sources, self.keys.clone(), &self.ledger));
         if self.synced() {
             self.hub.trust.send_replace(Some(Arc::clone(&self.trust)));
-            self.ready.send_replace(self.serving.is_some());
+            self.tell_readiness();
         }
     }
 
@@ -199,7 +199,7 @@ impl Controller {
 
     /// Stores what authenticators hold and held.
     pub(super) async fn store_held(&mut self) {
-        if std::mem::take(&mut self.held_changed) {
+        if self.leads && std::mem::take(&mut self.held_changed) {
             let held = self.held.entries().to_vec();
             // A backend that is gone stores nothing any more.
             let _ = self.port.reports.send(Report::Held(held)).await;

@@ -76,6 +76,7 @@ impl Controller {
         self.taken.retain(|(of, _), _| of != key);
         self.storing.remove(key);
         self.unstored.remove(key);
+        self.awaiting.remove(key);
         self.want();
     }
 
@@ -96,11 +97,17 @@ impl Controller {
         let known = newest
             .filter(|entry| entry.marker == draft.marker && entry.served_by == draft.served_by);
         if let Some((number, published)) = known.map(|entry| (entry.number, entry.published)) {
+            self.awaiting.remove(key);
             self.adopt(key, draft, spec, number, published);
             return;
         }
         if self.storing.contains_key(key) {
             self.catalog.retry(key, now.uptime + LEDGER_RETRY);
+            return;
+        }
+        if !self.leads {
+            // They come into force here once they are published.
+            self.awaiting.insert(key.clone());
             return;
         }
         let number = newest.map_or(1, |entry| entry.number + 1);
@@ -141,6 +148,10 @@ impl Controller {
                 tracing::warn!(profile = %key, revision = entry.number, "this revision was numbered by somebody else: is there a second operator?");
                 self.ledger.put(*entry);
                 self.publish_trust();
+                self.catalog.retry(&key, now.uptime);
+            }
+            Err(StoreError::Failed(_)) if !self.leads => {
+                self.awaiting.insert(key.clone());
                 self.catalog.retry(&key, now.uptime);
             }
             Err(StoreError::Failed(error)) => {
@@ -184,7 +195,8 @@ impl Controller {
         self.publish_target(key);
         self.publish_candidates();
         self.want();
-        if !over.is_empty()
+        if self.leads
+            && !over.is_empty()
             && let Err(error) = self.port.reports.try_send(Report::Forget(over))
         {
             // They are found again after the next start.
@@ -225,6 +237,11 @@ impl Controller {
             self.setup.first_agent_timeout,
             now,
         );
+        let (rollout, again) = if self.leads {
+            (rollout, again)
+        } else {
+            (self.follow(key, &current, &rollout), None)
+        };
         match again {
             Some(at) => self.replan.insert(key.clone(), at),
             None => self.replan.remove(key),
@@ -237,7 +254,7 @@ impl Controller {
             current,
             previous: state.previous.clone(),
             bound: rollout.bound(),
-            paused: newest.paused || state.withdrawn.is_some(),
+            paused: newest.paused || state.withdrawn.is_some() || state.superseded,
         };
         self.rollouts.insert(key.clone(), rollout);
         self.hub.book.publish_target(key, Some(target));

@@ -32,11 +32,16 @@ impl Controller {
         self.reported
             .retain(|_, last| *last + BETWEEN_REPORTS > now.uptime);
         let forgotten = std::mem::take(&mut self.forgotten);
-        if !forgotten.is_empty() {
+        if self.leads && !forgotten.is_empty() {
             self.send(Report::ForgetAgents(forgotten)).await;
         }
         for (uid, namespace) in std::mem::take(&mut self.agents) {
-            if let Some(record) = self.hub.roster.record(uid, &namespace) {
+            let Some(record) = self.hub.roster.record(uid, &namespace) else {
+                continue;
+            };
+            if !self.leads && record.connected.is_none() {
+                self.untold.insert((uid, namespace));
+            } else {
                 self.send(Report::Agent(Box::new(record))).await;
             }
         }
@@ -46,6 +51,9 @@ impl Controller {
     /// certificate that lets them in. A token has no end while its revision is
     /// in force, and agents that come once and never again would pile up.
     pub(super) async fn forget_agents(&mut self) {
+        if !self.leads {
+            return;
+        }
         let now = self.hub.clock.now();
         let over = |record: &AgentRecord| {
             let holds = |entry: &LedgerEntry| {
@@ -101,6 +109,10 @@ impl Controller {
             status: status.clone(),
         };
         self.hub.statuses.set(key, known);
+        if !self.leads {
+            self.failing.remove(key);
+            return false;
+        }
         let mut events = events(&state.stored.status, &status);
         let failing = events
             .iter()

@@ -94,8 +94,17 @@ impl Controller {
         tracing::info!(object = %self.setup.serving, "serving certificate in use");
         self.serving = Some(next.serving);
         self.hub.serving.send_replace(Some(next.key));
-        self.ready.send_replace(self.synced());
+        self.tell_readiness();
         self.catalog.touch_all(now);
+    }
+
+    /// Tells whether agents can be served.
+    pub(super) fn tell_readiness(&self) {
+        let (health, synced) = (&self.hub.health, self.synced());
+        health.set_synced(synced);
+        let serving = self.serving.as_ref();
+        health.set_serving(serving.map(|serving| serving.not_after));
+        self.ready.send_replace(synced && serving.is_some());
     }
 
     /// Revisions that agents are known to run or were offered.

@@ -1,6 +1,7 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
 mod book;
+mod health;
 mod reviews;
 mod roster;
 mod seats;
@@ -13,6 +14,7 @@ use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
+pub use health::{Check, Health};
 pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};
 pub use seats::Seat;
@@ -63,6 +65,8 @@ pub struct Hub {
     pub serving: watch::Sender<Option<Arc<rustls::sign::CertifiedKey>>>,
     /// The agents.
     pub roster: Roster,
+    /// How the process is.
+    pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
     /// How long a process without memory of an agent waits before it offers.
@@ -81,6 +85,7 @@ impl Hub {
             reviews,
             serving: watch::Sender::new(None),
             roster,
+            health: Health::default(),
             statuses: Statuses::default(),
             hold,
         }

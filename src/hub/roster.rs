@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -59,6 +59,7 @@ pub struct Roster {
     next_link: AtomicU64,
     dirty: Mutex<Dirty>,
     notify: Notify,
+    leaving: AtomicBool,
 }
 
 impl Roster {
@@ -74,7 +75,21 @@ impl Roster {
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
             notify: Notify::new(),
+            leaving: AtomicBool::new(false),
         }
+    }
+
+    /// From now on connections end because we leave, and not the agents: they
+    /// are as they were until the next process hears of them. And nobody is
+    /// offered anything, since it would come back with it to another process.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether we do.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed)
     }
 
     /// A number for a new link.
@@ -89,6 +104,28 @@ impl Roster {
         let agent = Arc::new(Mutex::new(Agent::restore(record, now)));
         let uid = agent.lock().uid();
         self.agents.lock().entry(uid).or_default().push(agent);
+    }
+
+    /// Takes over what another process knew last, unless the agent is here or
+    /// was here since.
+    pub fn renew(&self, record: AgentRecord, now: Now) {
+        let agents = self.agents.lock();
+        let known = agents.get(&record.uid).map(Vec::as_slice);
+        let known = known.unwrap_or_default().iter();
+        let mut known = known.filter(|agent| agent.lock().namespace() == record.namespace);
+        let Some(known) = known.next() else {
+            drop(agents);
+            return self.restore(record, now);
+        };
+        // Whoever holds it is about to attach a link.
+        let held = Arc::strong_count(known) > 1;
+        let mut agent = known.lock();
+        if held || !agent.links().is_empty() || agent.last_contact() > record.last_contact {
+            return;
+        }
+        self.seats.remove(agent.binding());
+        self.seats.add(record.binding.as_ref());
+        *agent = Agent::restore(record, now);
     }
 
     /// The agent that is there already, for which a link with this verdict

@@ -106,6 +106,9 @@ impl Attached {
 
 impl Drop for Attached {
     fn drop(&mut self) {
+        if self.hub.roster.is_leaving() {
+            return;
+        }
         let mut agent = self.agent.lock();
         let step = agent.detach(self.id, self.hub.clock.now());
         self.hub.roster.note(&agent, &step.transitions);
@@ -256,8 +259,18 @@ fn settle(
 }
 
 /// A target with settings larger than may be sent (T06, T09) stands still: it
-/// is offered to nobody, and whoever runs them is still seen to.
+/// is offered to nobody, and whoever runs them is still seen to. So does any
+/// once we leave.
 fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
+    let paused = |target: &Target| {
+        Arc::new(Target {
+            paused: true,
+            ..target.clone()
+        })
+    };
+    if shared.hub.roster.is_leaving() {
+        return paused(&target);
+    }
     let most = shared.limits.settings_bytes();
     let large = |revision: &&Arc<Revision>| revision.offer(0).len() > most;
     let mut revisions = std::iter::once(&target.current).chain(&target.previous);
@@ -265,10 +278,7 @@ fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
         return target;
     };
     shared.note_unsent(revision);
-    Arc::new(Target {
-        paused: true,
-        ..Target::clone(&target)
-    })
+    paused(&target)
 }
 
 /// As the specification asks for: UUID version 7.

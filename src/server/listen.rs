@@ -117,7 +117,8 @@ impl Server {
     }
 
     /// Serves until `closing` is cancelled, then closes every WebSocket with
-    /// 1001 and returns when all are closed.
+    /// 1001, a few at a time so that they do not come back all at once, and
+    /// returns when all are closed.
     pub async fn run(self) {
         let room = Room::new(&self.shared.limits);
         let failures = Seldom::default();
@@ -161,6 +162,7 @@ impl Server {
             }
         }
         drop(self.listener);
+        self.shared.begin_to_leave();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
     }

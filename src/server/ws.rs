@@ -53,6 +53,7 @@ pub(super) fn upgrade(
                 assigned: None,
                 shared_link: false,
                 timer: None,
+                place: Shared::random(),
                 connection,
                 account,
                 shared,
@@ -86,6 +87,8 @@ struct Session {
     /// Several instances spoke here.
     shared_link: bool,
     timer: Option<Duration>,
+    /// Among those that are closed when the server ends.
+    place: u16,
     connection: Arc<Connection>,
     account: Arc<Account>,
     shared: Arc<Shared>,
@@ -190,7 +193,7 @@ impl Session {
             }
         };
         tokio::select! {
-            () = self.shared.closing.cancelled() => Event::Closing,
+            () = self.shared.leaves(self.place) => Event::Closing,
             message = self.socket.recv() => Event::Message(message),
             () = changed => Event::Changed,
             () = self.standing.changed() => Event::Judgement,

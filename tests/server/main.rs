@@ -13,6 +13,7 @@ mod denied;
 mod h2;
 mod identity;
 mod large;
+mod leaving;
 mod offers;
 mod peer;
 mod probe;

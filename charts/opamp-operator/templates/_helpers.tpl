@@ -102,6 +102,10 @@ path: {{ .Values.path }}
 advertisedURL: {{ include "opamp-operator.advertisedURL" . }}
 servingCertificate:
   secretName: {{ include "opamp-operator.servingSecret" . }}
+leaseName: {{ include "opamp-operator.fullname" . }}
+shutdown:
+  serviceName: {{ include "opamp-operator.fullname" . }}
+  seconds: {{ sub (int64 .Values.terminationGracePeriodSeconds) 10 }}
 admin:
   listen: {{ include "opamp-operator.listen" (dict "address" .Values.listenAddress "port" .Values.adminPort) | quote }}
 {{- range $name := list "watchNamespaces" "adminNamespaces" }}

@@ -16,12 +16,13 @@
 //! | 2 identity before credentials | [`identity`], [`fleet`] |
 //! | 3 complete and safe, 4 never a broken credential | [`offer`] |
 //! | 7 nothing leaks | types without `Debug` in [`offer`] and [`identity`] |
-//! | 8 calm restarts | [`identity::Ledger`], [`fleet`] |
+//! | 8 calm restarts | [`identity::Ledger`], [`fleet`], [`lease`] |
 //! | 9 isolation, 10 bounded | [`catalog`], [`fleet`] |
 
 pub mod catalog;
 pub mod fleet;
 pub mod identity;
+pub mod lease;
 mod now;
 pub mod offer;
 pub mod rollout;

@@ -48,6 +48,10 @@ mod jwt;
 mod leaks;
 
 #[cfg(test)]
+#[path = "laws/lease.rs"]
+mod lease;
+
+#[cfg(test)]
 #[path = "laws/links.rs"]
 mod links;
 

@@ -237,6 +237,8 @@ impl Api {
             "ServiceAccount" => ("api/v1", "serviceaccounts"),
             "Deployment" => ("apis/apps/v1", "deployments"),
             "ControllerRevision" => ("apis/apps/v1", "controllerrevisions"),
+            "EndpointSlice" => ("apis/discovery.k8s.io/v1", "endpointslices"),
+            "Lease" => ("apis/coordination.k8s.io/v1", "leases"),
             "Event" => ("apis/events.k8s.io/v1", "events"),
             "Role" => ("apis/rbac.authorization.k8s.io/v1", "roles"),
             "RoleBinding" => ("apis/rbac.authorization.k8s.io/v1", "rolebindings"),

@@ -1,7 +1,7 @@
 //! The chart: well-formed, strict about its values, with the definition of this
 //! repository.
 
-use std::fs;
+use std::{fs, io::Write as _};
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::cluster::{RELEASE, random_suffix, repository, shared};
@@ -289,10 +289,30 @@ async fn every_set_of_values_lints_and_is_taken_by_an_api_server() -> Result<()>
             "{name}: {}",
             taken.stderr
         );
+        let configuration = ["--show-only", "templates/configmap.yaml"];
+        let text = helm
+            .run(&[&template[..], &values, &configuration].concat())
+            .await?;
+        checked(&text).with_context(|| format!("{name}: {text}"))?;
         for kind in ["deployment.apps", "service", "configmap"] {
             ensure!(taken.stdout.contains(kind), "{name}: {}", taken.stdout);
         }
     }
+    Ok(())
+}
+
+/// The operator takes the configuration that the chart made for it.
+fn checked(rendered: &str) -> Result<()> {
+    let map = rendered.split("\n---\n").next().unwrap_or_default();
+    let map: Value = serde_saphyr::from_str(map.trim_start_matches("---\n"))?;
+    let text = map["data"]["operator.yaml"].as_str();
+    let mut file = tempfile::NamedTempFile::new()?;
+    file.write_all(text.context("no configuration")?.as_bytes())?;
+    let mut command = std::process::Command::new(e2e::operator::binary()?);
+    command.args(["config", "check"]).arg(file.path());
+    let output = command.output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    ensure!(output.status.success(), "{said}");
     Ok(())
 }
 

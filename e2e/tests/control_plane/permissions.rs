@@ -17,8 +17,15 @@ const OWN: &[Row] = &[
     (
         "apps/controllerrevisions",
         "",
-        &["create", "delete", "get", "list"],
+        &["create", "delete", "get", "list", "watch"],
     ),
+    ("coordination.k8s.io/leases", "", &["create"]),
+    (
+        "coordination.k8s.io/leases",
+        "opamp-operator",
+        &["get", "update"],
+    ),
+    ("discovery.k8s.io/endpointslices", "", &["list"]),
     (
         "opamp-operator.dev/opampagents",
         "",
@@ -27,8 +34,6 @@ const OWN: &[Row] = &[
     ("opamp-operator.dev/opampagents/status", "", &["patch"]),
     ("secrets", "", &["create"]),
     ("configmaps", "opamp-operator-held", &["create", "patch"]),
-    ("coordination.k8s.io/leases", "", &["create"]),
-    ("coordination.k8s.io/leases", RELEASE, &["get", "update"]),
     ("secrets", "", READ),
     ("configmaps", "", READ),
 ];
@@ -240,9 +245,13 @@ async fn the_api_server_allows_and_refuses_by_that_list() -> Result<()> {
     let agents = "opamp-operator.dev/opampagents";
     let agents_status = "opamp-operator.dev/opampagents/status";
     let key = "secrets/opamp-operator-hash-key";
+    let lease = "coordination.k8s.io/leases";
     let table = [
         (own, "create", "apps/controllerrevisions", true),
         (own, "delete", "apps/controllerrevisions", true),
+        (own, "create", lease, true),
+        (own, "list", lease, false),
+        (other, "create", lease, false),
         (own, "create", "secrets", true),
         (own, "update", key, false),
         (own, "watch", "secrets", true),

@@ -10,14 +10,23 @@ use k8s_openapi::{
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, PostParams},
-    runtime::{WatchStreamExt as _, watcher::watch_object},
+    runtime::{
+        WatchStreamExt as _,
+        watcher::{Config, Event, watch_object},
+    },
 };
 use opamp_operator_api::ProfileKey;
 use opamp_operator_core::identity::{KeyRing, LedgerEntry};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::mpsc;
 
-use super::{FIELD_MANAGER, fault::within};
-use crate::backend::{Memory, StoreError};
+use super::{
+    FIELD_MANAGER,
+    fault::{WatchFault, within},
+    lease::Fence,
+    patience,
+};
+use crate::backend::{Memory, Observation, StoreError};
 
 /// The Secret with the keys: hexadecimal, one a line, the first signs.
 const KEY_SECRET: &str = "opamp-operator-hash-key";
@@ -28,6 +37,8 @@ const LEDGER_LABEL: &str = "opamp-operator.dev/ledger";
 const PROFILE_ANNOTATION: &str = "opamp-operator.dev/profile";
 /// Entries fetched at a time.
 const PAGE: u32 = 500;
+/// Why an entry is not stored that this process may not write.
+const NOT_OURS: &str = "another process holds the Lease";
 
 /// Why the memory of earlier processes cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -109,7 +120,7 @@ impl Store {
         )
     }
 
-    async fn ledger(&self) -> Result<Vec<LedgerEntry>, MemoryError> {
+    pub(super) async fn ledger(&self) -> Result<Vec<LedgerEntry>, MemoryError> {
         let mut how = ListParams::default()
             .labels(&format!("{LEDGER_LABEL}=true"))
             .limit(PAGE);
@@ -133,6 +144,40 @@ impl Store {
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => how = how.continue_token(&token),
                 None => return Ok(entries),
+            }
+        }
+    }
+
+    /// Tells what is published, by whomever. That an entry is gone is no news:
+    /// whoever needs it has it.
+    pub(super) async fn follow(self, observations: mpsc::Sender<Observation>) {
+        let entries = Config::default().labels(&format!("{LEDGER_LABEL}=true"));
+        let mut stream = std::pin::pin!(patience::watch(self.revisions.clone(), entries));
+        let mut said = None;
+        while let Some(event) = stream.next().await {
+            match event {
+                Ok(Event::Apply(revision) | Event::InitApply(revision)) => {
+                    let Some(entry) = read(&revision) else {
+                        continue;
+                    };
+                    let told = Observation::Ledger(Box::new(entry));
+                    if observations.send(told).await.is_err() {
+                        return;
+                    }
+                }
+                Ok(Event::InitDone) => said = None,
+                Ok(_) => {}
+                Err(error) => {
+                    let error = WatchFault::from(&error).words;
+                    if said.as_ref() != Some(&error) {
+                        tracing::error!(
+                            error,
+                            "ControllerRevisions cannot be watched: what another process publishes is not known. Does \
+                             the operator's ServiceAccount have the chart's Role?"
+                        );
+                        said = Some(error);
+                    }
+                }
             }
         }
     }
@@ -163,9 +208,19 @@ impl Store {
         }
     }
 
+    /// Stores an entry while this process is the one that may.
+    pub(super) async fn publish(
+        &self,
+        fence: &Fence,
+        entry: &LedgerEntry,
+    ) -> Result<LedgerEntry, StoreError> {
+        let stored = fence.within(self.put(entry)).await;
+        stored.unwrap_or_else(|| Err(StoreError::Failed(NOT_OURS.into())))
+    }
+
     /// Stores an entry; returns it as it is stored. An answer that was lost on
     /// the way is made good: the same entry may be stored twice.
-    pub(super) async fn put(&self, entry: &LedgerEntry) -> Result<LedgerEntry, StoreError> {
+    async fn put(&self, entry: &LedgerEntry) -> Result<LedgerEntry, StoreError> {
         let unwritable = || StoreError::Failed("the entry cannot be written as JSON".into());
         let revision = write(entry).ok_or_else(unwritable)?;
         let name = revision.name_any();
@@ -187,10 +242,14 @@ impl Store {
     }
 
     /// Deletes entries that nobody needs, in the background.
-    pub(super) fn forget(&self, entries: Vec<LedgerEntry>) {
+    pub(super) fn forget(&self, fence: Fence, entries: Vec<LedgerEntry>) {
         let revisions = self.revisions.clone();
         tokio::spawn(async move {
             for entry in entries {
+                if !fence.is_open() {
+                    // The next holder finds them again.
+                    return;
+                }
                 let name = name(&entry.profile, entry.number);
                 let deleted = within(revisions.delete(&name, &DeleteParams::default())).await;
                 if let Err((code, problem)) = deleted

@@ -3,9 +3,11 @@
 //! server-side apply.
 
 mod agents;
+mod endpoints;
 mod events;
 mod fault;
 mod held;
+mod lease;
 mod memory;
 mod objects;
 mod patience;
@@ -15,6 +17,7 @@ mod remedy;
 mod reviews;
 mod statuses;
 mod subjects;
+mod succession;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -22,13 +25,15 @@ use k8s_openapi::api::authentication::v1::SelfSubjectReview;
 use kube::{Api, Client, api::PostParams};
 use opamp_operator_core::{fleet::AgentRecord, identity::KeyRing};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    Homes, Memory, Plug, Report,
+    Homes, Memory, Plug, Pulse, Report,
     documents::{self, Pages},
 };
 use crate::judge::Judge;
 
+pub use endpoints::Endpoints;
 pub use memory::MemoryError;
 
 /// Who writes: the field manager of everything that is applied.
@@ -36,6 +41,8 @@ const FIELD_MANAGER: &str = "opamp-operator";
 /// A silent connection to the API is given up after this: longer than a watch
 /// is silent by agreement (290 s).
 const READ_TIMEOUT: Duration = Duration::from_secs(330);
+/// How long the last writes may take before the Lease is given up.
+const LAST_WRITES: Duration = Duration::from_secs(5);
 /// How long any single write may take.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -62,6 +69,9 @@ pub enum ClusterError {
 pub struct Cluster {
     client: Client,
     namespace: String,
+    /// Name of the Lease, and whether its task gets on.
+    lease: String,
+    pulse: Arc<Pulse>,
     /// Where profiles are.
     namespaces: BTreeSet<String>,
     homes: watch::Receiver<Homes>,
@@ -80,6 +90,7 @@ impl Cluster {
     /// If there is no API, or it does not say who we are.
     pub async fn connect(
         namespace: &str,
+        lease: &str,
         namespaces: BTreeSet<String>,
         homes: watch::Receiver<Homes>,
     ) -> Result<Self, ClusterError> {
@@ -103,6 +114,8 @@ impl Cluster {
             held: Arc::new(held::Held::new(client.clone(), namespace)),
             client,
             namespace: namespace.to_owned(),
+            lease: lease.to_owned(),
+            pulse: Arc::default(),
             namespaces,
             homes,
             judge: Arc::new(Judge::new()),
@@ -136,8 +149,32 @@ impl Cluster {
         Records(Arc::clone(&self.agents))
     }
 
-    /// Watches and writes until all reports are written.
+    /// Whether a Service of the operator's namespace sends agents here.
+    #[must_use]
+    pub fn endpoints(&self, service: &str) -> Endpoints {
+        Endpoints::new(self.client.clone(), &self.namespace, service)
+    }
+
+    /// Beats while the task that holds the Lease gets on.
+    #[must_use]
+    pub fn pulse(&self) -> Arc<Pulse> {
+        Arc::clone(&self.pulse)
+    }
+
+    /// Watches and writes until all reports are written, and then gives up the
+    /// Lease.
     pub async fn run(self, mut plug: Plug) {
+        let (client, pulse) = (self.client.clone(), self.pulse());
+        let lease = lease::Lease::new(client, &self.namespace, &self.lease, pulse);
+        let lease = match lease {
+            Ok(lease) => lease,
+            Err(error) => {
+                tracing::error!(%error, "no Lease");
+                return;
+            }
+        };
+        let (fence, ending) = (lease.fence(), CancellationToken::new());
+        let holding = tokio::spawn(lease.run(ending.clone()));
         let (mut watches, mut storing) = (JoinSet::new(), JoinSet::new());
         for namespace in &self.namespaces {
             let watch = profiles::Watch::new(
@@ -166,7 +203,19 @@ impl Cluster {
         watches.spawn(subjects.run(self.homes.clone()));
         let store = memory::Store::new(self.client.clone(), &self.namespace);
         watches.spawn(store.clone().keep(self.keys.clone()));
-        let statuses = Arc::new(statuses::Statuses::new(self.client.clone()));
+        watches.spawn(store.clone().follow(plug.observations.clone()));
+        let succession = succession::Succession {
+            client: self.client.clone(),
+            fence: fence.clone(),
+            store: store.clone(),
+            records: self.records(),
+            namespaces: self.namespaces.clone(),
+            homes: self.homes.clone(),
+            observations: plug.observations.clone(),
+        };
+        watches.spawn(succession.run());
+        let statuses = statuses::Statuses::new(self.client.clone(), fence.clone());
+        let statuses = Arc::new(statuses);
         let writer = {
             let (statuses, agents) = (Arc::clone(&statuses), Arc::clone(&self.agents));
             let held = Arc::clone(&self.held);
@@ -185,12 +234,12 @@ impl Cluster {
                 Some(_) = storing.join_next() => {}
                 report = plug.reports.recv() => match report {
                     Some(Report::Ledger(entry, stored)) => {
-                        let store = store.clone();
+                        let (store, fence) = (store.clone(), fence.clone());
                         storing.spawn(async move {
-                            let _ = stored.send(store.put(&entry).await);
+                            let _ = stored.send(store.publish(&fence, &entry).await);
                         });
                     }
-                    Some(report) => self.write(report, &statuses, &store),
+                    Some(report) => self.write(report, &statuses, &store, &fence),
                     None => break,
                 },
             }
@@ -199,11 +248,19 @@ impl Cluster {
         statuses.close();
         self.agents.close();
         self.held.close();
-        let _ = writer.await;
+        let _ = timeout(LAST_WRITES, writer).await;
+        ending.cancel();
+        let _ = holding.await;
     }
 
     /// Has a report written behind the caller's back.
-    fn write(&self, report: Report, statuses: &statuses::Statuses, store: &memory::Store) {
+    fn write(
+        &self,
+        report: Report,
+        statuses: &statuses::Statuses,
+        store: &memory::Store,
+        fence: &lease::Fence,
+    ) {
         match report {
             Report::Profile {
                 key,
@@ -225,7 +282,7 @@ impl Cluster {
                     self.agents.delete(key);
                 }
             }
-            Report::Forget(entries) => store.forget(entries),
+            Report::Forget(entries) => store.forget(fence.clone(), entries),
             Report::Held(held) => self.held.put(held),
             // Answered, so taken apart by the caller.
             Report::Ledger(..) => {}

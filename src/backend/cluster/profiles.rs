@@ -122,7 +122,10 @@ impl Watch {
         let version = (uid.clone(), generation);
         let before = self.known.insert(key.clone(), version.clone());
         if before.as_ref() == Some(&version) {
-            return Vec::new();
+            let status = object.data.get("status").cloned();
+            let status = status.and_then(|status| serde_json::from_value(status).ok());
+            let told = status.map(|status| Observation::Status(key, status));
+            return told.into_iter().collect();
         }
         let mut told = Vec::new();
         if before.is_some_and(|(before, _)| before != uid) {
@@ -211,6 +214,7 @@ mod tests {
             }
             Observation::Profile(key, None) => format!("-{}", key.name),
             Observation::Listed(namespace) => format!("={namespace}"),
+            Observation::Status(key, _) => format!("~{}", key.name),
             other => format!("{other:?}"),
         };
         watch.take(event).iter().map(word).collect()
@@ -224,8 +228,8 @@ mod tests {
         let p = profile("p", "1", 1);
         assert_eq!(told(&mut watch, Event::InitApply(p.clone())), ["p"]);
         assert_eq!(told(&mut watch, Event::InitDone), ["=a"]);
-        // An echo of our own status is no news; a new generation is.
-        assert_eq!(told(&mut watch, Event::Apply(p)), nothing);
+        // A status alone, perhaps our own, is told as such.
+        assert_eq!(told(&mut watch, Event::Apply(p)), ["~p"]);
         assert_eq!(told(&mut watch, Event::Apply(profile("p", "1", 2))), ["p"]);
         // Made anew under its name between two looks.
         let anew = profile("p", "2", 1);

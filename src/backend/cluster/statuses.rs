@@ -13,7 +13,7 @@ use opamp_operator_api::{
 use opamp_operator_core::status::ProfileEvent;
 use tokio::time::{Instant, timeout};
 
-use super::{FIELD_MANAGER, WRITE_TIMEOUT, events::Events, fault, queue::Latest};
+use super::{FIELD_MANAGER, WRITE_TIMEOUT, events::Events, fault, lease::Fence, queue::Latest};
 
 /// When a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(5);
@@ -33,11 +33,13 @@ pub(super) struct Statuses {
     resource: ApiResource,
     events: Events,
     queue: Latest<ProfileKey, Job>,
+    fence: Fence,
 }
 
 impl Statuses {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, fence: Fence) -> Self {
         Self {
+            fence,
             events: Events::new(client.clone()),
             client,
             resource: ApiResource::erase::<OpAMPConnectionProfile>(&()),
@@ -63,12 +65,15 @@ impl Statuses {
 
     pub(super) async fn run(&self) {
         while let Some((profile, job)) = self.queue.next().await {
-            match self.write(&profile, &job).await {
-                Ok(()) => {
+            match self.fence.within(self.write(&profile, &job)).await {
+                // Whoever holds the Lease now writes what it sees.
+                None => {}
+                Some(Ok(())) => {
                     let uid = job.uid.as_deref();
-                    self.events.publish(&profile, uid, &job.events).await;
+                    let events = self.events.publish(&profile, uid, &job.events);
+                    let _ = self.fence.within(events).await;
                 }
-                Err(error) => {
+                Some(Err(error)) => {
                     tracing::warn!(%profile, error, "the status cannot be written");
                     self.queue.put_back(profile, job, Instant::now() + RETRY);
                 }

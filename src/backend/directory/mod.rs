@@ -93,7 +93,8 @@ impl Directory {
         let documents = documents::follow(documents, plug.observations.clone(), pages);
         let _documents = AbortOnDropHandle::new(tokio::spawn(documents));
         let mut look = tokio::time::interval(LOOK_EVERY);
-        let mut told = VecDeque::new();
+        // There is nobody else.
+        let mut told = VecDeque::from([Observation::Leads(true)]);
         let mut synced = false;
         loop {
             tokio::select! {

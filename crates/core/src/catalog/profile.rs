@@ -47,6 +47,9 @@ pub struct ProfileState {
     /// An object of `in_force` that its owner took away: who has the settings
     /// keeps them, and nobody else is offered them.
     pub withdrawn: Option<ObjectRef>,
+    /// Newer settings were published than `current`, by another process: these go
+    /// to nobody any more.
+    pub superseded: bool,
     /// When `current` came into force.
     pub started: Option<Timestamp>,
     /// Why it did.
@@ -74,6 +77,7 @@ impl ProfileState {
             previous: None,
             in_force: None,
             withdrawn: None,
+            superseded: false,
             started: None,
             cause: RevisionCause::SpecChanged,
             resolved_generation: None,

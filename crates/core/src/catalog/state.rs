@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use opamp_operator_api::{
     reason::{ConditionType, Reason},
-    v1alpha1::{OpAMPConnectionProfileSpec, RevisionCause, ServedBy},
+    v1alpha1::{OpAMPConnectionProfileSpec, OpAMPConnectionProfileStatus, RevisionCause, ServedBy},
     values::{ObjectKind, ObjectRef, ProfileKey},
 };
 
@@ -245,8 +245,11 @@ impl Catalog {
                 state.references = resolution.references;
                 let same = state.current.as_ref();
                 let external = draft.served_by == ServedBy::External;
+                let superseded = state.superseded;
                 let is_same = |current: &&Arc<Revision>| {
-                    current.marker() == draft.marker && current.is_external() == external
+                    !superseded
+                        && current.marker() == draft.marker
+                        && current.is_external() == external
                 };
                 let Some(same) = same.filter(is_same) else {
                     // What the status says stays until it is in force.
@@ -284,6 +287,7 @@ impl Catalog {
     ) {
         let profile = revision.profile().clone();
         if let Some(state) = self.profiles.get_mut(&profile) {
+            state.superseded = false;
             let before = state.current.replace(revision);
             if opened {
                 state.previous = before.filter(|before| !before.is_external());
@@ -317,6 +321,28 @@ impl Catalog {
             }
         }
         changed
+    }
+
+    /// The revision of this number was published by somebody. What is in force
+    /// here, if it is older, goes to nobody any more: whether it is.
+    pub fn supersede(&mut self, key: &ProfileKey, number: u64, now: Now) -> bool {
+        let state = self.profiles.get_mut(key);
+        let Some(state) = state else { return false };
+        let older = |current: &Arc<Revision>| current.number() < number;
+        let supersedes = state.current.as_ref().is_some_and(older);
+        if supersedes {
+            state.superseded = true;
+            state.touch(now.uptime);
+        }
+        supersedes
+    }
+
+    /// Another process wrote the status of a profile: the next one is based on
+    /// that. Whether it differs from what was known.
+    pub fn set_status(&mut self, key: &ProfileKey, status: OpAMPConnectionProfileStatus) -> bool {
+        let state = self.profiles.get_mut(key);
+        let known = state.map(|state| &mut state.stored.status);
+        known.is_some_and(|known| std::mem::replace(known, status) != *known)
     }
 
     /// Something outside failed: settle the profile again at `at`.
