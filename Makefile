@@ -26,7 +26,7 @@ help:
 demo:
 	$(CARGO) run --release --locked --package e2e -- demo
 
-# The operator is tested as people install it: optimised.
+# As people install it: optimised.
 operator:
 	$(CARGO) build --release --locked --package opamp-operator
 
@@ -40,7 +40,8 @@ parts:
 	$(CARGO) run --locked --package e2e -- build --set all
 
 # Tests whose tools are missing are left out, and named before and after the rest.
-test: lint operator parts
+# The operator is tested as people install it: the image's binary.
+test: lint image parts
 	left_out="$$($(LEFT_OUT))" && $(CARGO) test --workspace --locked --all-targets -- $$left_out
 	@$(LEFT_OUT) >/dev/null
 

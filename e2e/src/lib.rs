@@ -18,6 +18,7 @@ pub mod go_server;
 mod guard;
 pub mod leaks;
 pub mod manifests;
+pub mod node;
 pub mod operator;
 pub mod parts;
 pub mod pki;

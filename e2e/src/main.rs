@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use e2e::parts::clients::Client;
 use e2e::parts::{Parts, Set};
 use e2e::timeline::say;
-use e2e::{cluster, demo};
+use e2e::{cluster, demo, node};
 
 /// Real parts and demonstrations of opamp-operator.
 #[derive(Debug, Parser)]
@@ -61,6 +61,9 @@ async fn build(set: Set) -> anyhow::Result<()> {
         say(&format!("{name:<24} {}", path.display()));
     }
     if set == Set::All {
+        if let Some(why) = node::lacks() {
+            eprintln!("*** not built: a node: {why}");
+        }
         for client in Client::ALL {
             if let Some(why) = client.lacks() {
                 eprintln!("*** not built: {}: {why}", client.name());
@@ -79,5 +82,9 @@ fn left_out() {
             say(&format!("--skip {}", client.tests()));
             eprintln!("*** LEFT OUT: all tests {}*: {why}", client.tests());
         }
+    }
+    if let Some(why) = node::lacks() {
+        say(&format!("--skip {}", node::TESTS));
+        eprintln!("*** LEFT OUT: all tests {}*: {why}", node::TESTS);
     }
 }

@@ -344,7 +344,8 @@ pub fn command<A: AsRef<OsStr>>(arguments: &[A]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-/// The binary under test: the one named, else the release build of this workspace.
+/// The binary under test: the one named, else the newer release build of this
+/// workspace: the image's, which is static, or the plain one.
 ///
 /// # Errors
 /// When there is none.
@@ -352,20 +353,34 @@ pub fn binary() -> Result<PathBuf> {
     if let Some(named) = std::env::var_os(BINARY) {
         return Ok(named.into());
     }
+    let target = target()?;
+    let image = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let builds = [target.join(image), target.clone()];
+    let builds = builds.map(|build| build.join("release/opamp-operator"));
+    let built = |binary: &PathBuf| binary.metadata().and_then(|meta| meta.modified()).ok();
+    let newest = builds
+        .into_iter()
+        .filter(|it| it.is_file())
+        .max_by_key(built);
+    newest.with_context(|| {
+        let target = target.display();
+        format!(
+            "there is no release build of the operator below {target}. Run `make image` \
+             or `make operator` (`make test` and `make demo` do), or set {BINARY}"
+        )
+    })
+}
+
+/// Where Cargo puts what it builds.
+///
+/// # Errors
+/// When this process has no path.
+pub fn target() -> Result<PathBuf> {
     // Cargo marks its target directory, wherever that was configured to be.
     let myself = std::env::current_exe()?;
     let mut above = myself.ancestors();
     let target = above.find(|folder| folder.join("CACHEDIR.TAG").is_file());
-    let target = target.map_or_else(|| workspace().join("target"), Path::to_owned);
-    let binary = target.join("release/opamp-operator");
-    if binary.is_file() {
-        return Ok(binary);
-    }
-    let missing = binary.display();
-    bail!(
-        "there is no {missing}. Run `cargo build --release -p opamp-operator` \
-         (`make test` and `make demo` do), or set {BINARY}"
-    )
+    Ok(target.map_or_else(|| workspace().join("target"), Path::to_owned))
 }
 
 /// A port that was free a moment ago.

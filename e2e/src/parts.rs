@@ -7,6 +7,7 @@
 
 pub mod clients;
 mod progress;
+mod recipes;
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -19,6 +20,7 @@ use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
 use self::progress::Progress;
+use self::recipes::{CONTROL_PLANE, DIRECTORY, NODE, RELEASES, Recipe};
 use crate::process::{run, tail};
 
 /// A set of parts that a tier of tests needs.
@@ -30,62 +32,16 @@ pub enum Set {
     Releases,
     /// All of the above and a Kubernetes control plane, cert-manager and helm.
     ControlPlane,
-    /// The above and the clients in other languages whose tools are there.
+    /// All of the above and a node, on which Pods run.
+    Node,
+    /// Everything whose tools are there: the control plane's, a node's, and the
+    /// clients in other languages.
     All,
 }
 
-/// How one part is built.
-#[derive(Clone, Copy, Debug)]
-struct Recipe {
-    name: &'static str,
-    /// Folder under `e2e/parts`.
-    module: &'static str,
-    /// Go package inside that module.
-    package: &'static str,
-}
-
-const fn recipe(name: &'static str, module: &'static str, package: &'static str) -> Recipe {
-    Recipe {
-        name,
-        module,
-        package,
-    }
-}
-
-/// The same program in every release.
-const SUPERVISOR: &str =
-    "github.com/open-telemetry/opentelemetry-collector-contrib/cmd/opampsupervisor";
-
-const DIRECTORY: [Recipe; 4] = [
-    recipe("opampsupervisor", "opentelemetry", SUPERVISOR),
-    recipe("otelcol", "opentelemetry", "./otelcol"),
-    recipe("opamp-go-client", "opamp-go-client", "."),
-    recipe("opamp-go-server", "opamp-go-client", "./server"),
-];
-
-/// Its collector is that of [`DIRECTORY`].
-const RELEASES: [Recipe; 1] = [recipe(
-    "opampsupervisor-0.149",
-    "opentelemetry-0.149",
-    SUPERVISOR,
-)];
-
-const CONTROL_PLANE: [Recipe; 6] = [
-    recipe("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
-    recipe(
-        "kube-apiserver",
-        "kubernetes",
-        "k8s.io/kubernetes/cmd/kube-apiserver",
-    ),
-    recipe(
-        "kube-controller-manager",
-        "kubernetes",
-        "k8s.io/kubernetes/cmd/kube-controller-manager",
-    ),
-    recipe("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
-    recipe("cert-manager", "cert-manager", "."),
-    recipe("helm", "helm", "helm.sh/helm/v4/cmd/helm"),
-];
+/// Another release of Kubernetes than the tests' own: `1.34` is the folder
+/// `kubernetes-1.34` of `e2e/parts`.
+const KUBERNETES: &str = "E2E_KUBERNETES";
 
 /// Says what to do when there is no Go; any Go since 1.21 fetches the pinned toolchain itself.
 const NO_GO: &str = "the real parts are built with Go, and `go` was not found. Run:\n    \
@@ -151,16 +107,24 @@ pub fn cache() -> Result<PathBuf> {
 }
 
 fn recipes(set: Set) -> impl Iterator<Item = &'static Recipe> {
-    let (releases, control_plane): (&[Recipe], &[Recipe]) = match set {
-        Set::Directory => (&[], &[]),
-        Set::Releases => (&RELEASES, &[]),
-        Set::ControlPlane | Set::All => (&RELEASES, &CONTROL_PLANE),
+    let all: [&[Recipe]; 4] = [&DIRECTORY, &RELEASES, &CONTROL_PLANE, &NODE];
+    let groups = match set {
+        Set::Directory => 1,
+        Set::Releases => 2,
+        Set::All if crate::node::lacks().is_some() => 3,
+        Set::ControlPlane => 3,
+        Set::Node | Set::All => 4,
     };
-    DIRECTORY.iter().chain(releases).chain(control_plane)
+    all.into_iter().take(groups).flatten()
 }
 
 fn module_folder(recipe: &Recipe) -> PathBuf {
-    sources_of(recipe.module)
+    match std::env::var(KUBERNETES) {
+        Ok(release) if recipe.module == "kubernetes" => {
+            sources_of(&format!("{}-{release}", recipe.module))
+        }
+        _ => sources_of(recipe.module),
+    }
 }
 
 /// The folder under `e2e/parts` with what a part is made from.
@@ -187,7 +151,10 @@ fn go_version() -> Result<String> {
 
 /// The cache key of a part: everything that may change its binary.
 fn key(recipe: &Recipe, go: &str) -> Result<String> {
-    let more = format!("{go}\0{:?}", flags(recipe)?);
+    let mut more = format!("{go}\0{:?}", flags(recipe)?);
+    if recipe.cgo {
+        more.push_str("cgo");
+    }
     digest(&module_folder(recipe), &more)
 }
 
@@ -241,13 +208,19 @@ fn flags(recipe: &Recipe) -> Result<Vec<String>> {
             write!(link, " -X k8s.io/component-base/version.{field}={value}")?;
         }
     }
-    Ok(vec!["-trimpath".into(), "-ldflags".into(), link])
+    let mut flags = vec!["-trimpath".into(), "-ldflags".into(), link];
+    if recipe.module == "containerd" {
+        // File systems of which the tests use none, and whose headers few have.
+        flags.push("-tags=no_btrfs,no_zfs,no_devmapper".into());
+    }
+    Ok(flags)
 }
 
 fn build(recipe: Recipe, folder: &Path) -> Result<()> {
     let module = module_folder(&recipe);
+    let cgo = if recipe.cgo { "1" } else { "0" };
     let by_hand = format!(
-        "cd {} && CGO_ENABLED=0 go build {}",
+        "cd {} && CGO_ENABLED={cgo} go build {}",
         module.display(),
         recipe.package
     );
@@ -259,7 +232,7 @@ fn build(recipe: Recipe, folder: &Path) -> Result<()> {
             .arg("-o")
             .args([into.as_os_str(), recipe.package.as_ref()])
             .current_dir(module)
-            .env("CGO_ENABLED", "0")
+            .env("CGO_ENABLED", cgo)
             .env("GOFLAGS", "-buildvcs=false");
         Ok(command)
     })
@@ -321,7 +294,7 @@ mod tests {
 
     #[test]
     fn every_part_has_pins_and_a_key_of_its_own_module() {
-        for recipe in recipes(Set::ControlPlane) {
+        for recipe in recipes(Set::Node) {
             assert!(module_folder(recipe).join("go.sum").is_file(), "{recipe:?}");
             let one = key(recipe, "go1").unwrap();
             assert_eq!(one, key(recipe, "go1").unwrap());

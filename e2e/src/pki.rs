@@ -167,7 +167,16 @@ impl Ca {
     /// # Errors
     /// When the certificate cannot be made.
     pub fn server(&self, window: Window) -> Result<Leaf> {
-        let names = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+        self.server_at(&[], window)
+    }
+
+    /// A server certificate for further names and addresses.
+    ///
+    /// # Errors
+    /// When the certificate cannot be made.
+    pub fn server_at(&self, more: &[&str], window: Window) -> Result<Leaf> {
+        let names = ["localhost", "127.0.0.1"].iter().chain(more);
+        let names: Vec<String> = names.map(|&name| name.to_owned()).collect();
         let mut params = CertificateParams::new(names)?;
         params.distinguished_name.push(DnType::CommonName, "opamp");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

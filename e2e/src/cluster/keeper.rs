@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
 
-use super::control_plane::ControlPlane;
+use super::control_plane::{ControlPlane, Reach};
 use super::{HOT, admin_kubeconfig};
 use crate::guard;
 use crate::parts::{Parts, Set};
@@ -90,7 +90,7 @@ pub async fn up(attached: bool) -> Result<()> {
     };
     tokio::pin!(ended);
     let _plane = tokio::select! {
-        plane = ControlPlane::start(&parts, folder.path()) => plane?,
+        plane = ControlPlane::start(&parts, folder.path(), Reach::Loopback) => plane?,
         () = &mut ended => return Ok(()),
     };
     if attached {

@@ -8,10 +8,12 @@
 //! nothing of the control plane outlives it.
 
 pub mod api;
-mod control_plane;
+pub(crate) mod control_plane;
+pub(crate) mod files;
 mod keeper;
 mod kubeconfig;
 mod profiles;
+pub mod rules;
 pub mod tools;
 mod world;
 
@@ -79,6 +81,22 @@ async fn start() -> Result<Cluster> {
 }
 
 impl Cluster {
+    /// One that somebody else keeps in `folder`.
+    pub(crate) fn at(folder: &Path, parts: &Parts) -> Self {
+        Self {
+            folder: folder.to_owned(),
+            parts: parts.clone(),
+            installed: OnceCell::new(),
+            _keeper: None,
+        }
+    }
+
+    /// Where its files are.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.folder.clone()
+    }
+
     /// The kubeconfig of somebody who may do everything.
     #[must_use]
     pub fn admin(&self) -> PathBuf {

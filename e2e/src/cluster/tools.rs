@@ -105,11 +105,12 @@ impl Kubectl {
     }
 }
 
-/// Helm that talks to no cluster.
+/// Helm; by itself it talks to no cluster.
 #[derive(Clone, Debug)]
 pub struct Helm {
     binary: PathBuf,
     home: PathBuf,
+    kubeconfig: Option<PathBuf>,
 }
 
 impl Helm {
@@ -117,7 +118,17 @@ impl Helm {
         Ok(Self {
             binary: parts.path("helm")?.to_owned(),
             home: folder.join("helm"),
+            kubeconfig: None,
         })
+    }
+
+    /// The same Helm, as a user of a cluster.
+    #[must_use]
+    pub fn of(&self, kubeconfig: &Path) -> Self {
+        Self {
+            kubeconfig: Some(kubeconfig.to_owned()),
+            ..self.clone()
+        }
     }
 
     /// Runs it; returns what it printed.
@@ -140,6 +151,9 @@ impl Helm {
             .env("HELM_CACHE_HOME", self.home.join("cache"))
             .env("HELM_CONFIG_HOME", self.home.join("config"))
             .env("HELM_DATA_HOME", self.home.join("data"));
+        if let Some(kubeconfig) = &self.kubeconfig {
+            command.env("KUBECONFIG", kubeconfig);
+        }
         finish(command, "").await
     }
 }

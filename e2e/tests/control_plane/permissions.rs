@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use e2e::cluster::api::Api;
 use e2e::cluster::{Cluster, Kubeconfig, RELEASE, User, random_suffix, repository, shared};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Verbs on resources (`group/resource` or `resource`), of one object where one is named.
 type Row = (&'static str, &'static str, &'static [&'static str]);
@@ -161,8 +161,8 @@ impl Place {
         let (operator, nobody) = (self.of(RELEASE).await?, self.of("nobody").await?);
         for (namespace, rows) in expected {
             // Every ServiceAccount may ask who it is and what there is.
-            let everybody = rules(&nobody, namespace).await?;
-            let may: BTreeSet<String> = rules(&operator, namespace).await?;
+            let everybody = nobody.rules(namespace).await?;
+            let may: BTreeSet<String> = operator.rules(namespace).await?;
             let may: BTreeSet<String> = may.difference(&everybody).cloned().collect();
             let listed: BTreeSet<String> = rows.iter().flat_map(lines).collect();
             ensure!(
@@ -233,47 +233,6 @@ async fn the_service_account_may_do_exactly_what_is_listed() -> Result<()> {
 fn lines((resource, name, verbs): &Row) -> Vec<String> {
     let line = |verb: &&str| format!("{verb} {resource} {name}");
     verbs.iter().map(line).collect()
-}
-
-/// What a ServiceAccount may do in a namespace, as the API server sees it.
-async fn rules(api: &Api, namespace: &str) -> Result<BTreeSet<String>> {
-    let review = json!({
-        "apiVersion": "authorization.k8s.io/v1",
-        "kind": "SelfSubjectRulesReview",
-        "spec": {"namespace": namespace},
-    });
-    let answer = api
-        .create(&review)
-        .await?
-        .map_err(|status| anyhow::anyhow!("{status:?}"))?;
-    ensure!(answer["status"]["incomplete"] == false, "{answer}");
-    let rules = answer["status"]["resourceRules"].as_array();
-    let mut found = BTreeSet::new();
-    for rule in rules.into_iter().flatten() {
-        let names = texts(&rule["resourceNames"]);
-        let names = if names.is_empty() {
-            vec![String::new()]
-        } else {
-            names
-        };
-        for group in texts(&rule["apiGroups"]) {
-            for resource in texts(&rule["resources"]) {
-                let slash = if group.is_empty() { "" } else { "/" };
-                for name in &names {
-                    for verb in texts(&rule["verbs"]) {
-                        found.insert(format!("{verb} {group}{slash}{resource} {name}"));
-                    }
-                }
-            }
-        }
-    }
-    Ok(found)
-}
-
-fn texts(list: &Value) -> Vec<String> {
-    let all = list.as_array().into_iter().flatten();
-    all.filter_map(|text| text.as_str().map(str::to_owned))
-        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
