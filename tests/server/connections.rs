@@ -274,7 +274,7 @@ async fn law8_the_end_of_this_process_is_not_the_agents_doing() {
         let mut socket = world.socket().await;
         ask(&mut socket, &hello(1)).await;
         if closing {
-            world.hub.roster.close();
+            world.hub.roster.leave();
         }
         drop(socket);
         let ended = async { while world.upgrade(Some(TOKEN)).await.is_err() {} };
