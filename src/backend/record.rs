@@ -14,6 +14,12 @@ use opamp_wire::{AgentCapabilities, InstanceUid};
 /// Profiles that give way, as many as the CRD takes: enough to count the same
 /// after a restart, before the agent comes back.
 const MAX_OVERRIDDEN: usize = 8;
+/// The longest text of an error that the CRD takes.
+const MAX_ERROR_CHARS: usize = 256;
+
+/// Begins what an agent said of settings beside those for OpAMP. No agent's own
+/// words do: this one is not among those that are kept.
+const BESIDE: &str = "beside OpAMP: ";
 
 /// The object of a record; none for an agent that has proved no identity.
 #[must_use]
@@ -56,14 +62,7 @@ pub fn to_agent(record: &AgentRecord) -> Option<OpAMPAgent> {
                 .map(|proved| proved.evidence)
                 .unwrap_or_default(),
             last_transition_time: Time(record.since),
-            last_error: record
-                .about
-                .failure
-                .clone()
-                .map(|(message, at)| AgentError {
-                    message,
-                    time: Time(at),
-                }),
+            last_error: last_error(&record.about),
         }),
         told: record.told.map(Digest::to_hex),
         offered: record
@@ -140,16 +139,38 @@ pub(super) fn to_record(agent: OpAMPAgent) -> Option<AgentRecord> {
     })
 }
 
+/// What it said of its settings for OpAMP comes first: they are what counts.
+fn last_error(about: &About) -> Option<AgentError> {
+    let error = |message, at| AgentError {
+        message,
+        time: Time(at),
+    };
+    let beside = about.cannot_use.as_ref();
+    let beside = beside.map(|(said, at)| {
+        let most = MAX_ERROR_CHARS - BESIDE.len();
+        let said: String = said.chars().take(most).collect();
+        error(format!("{BESIDE}{said}"), *at)
+    });
+    let failure = about.failure.clone();
+    failure.map(|(said, at)| error(said, at)).or(beside)
+}
+
 fn about(status: &OpAMPAgentStatus) -> About {
     let description = status.description.clone().unwrap_or_default();
     let error = status.settings.as_ref().and_then(|s| s.last_error.as_ref());
+    let beside = error.and_then(|error| {
+        let said = error.message.strip_prefix(BESIDE)?;
+        Some((said.to_owned(), error.time.0))
+    });
+    let failure = error.filter(|_| beside.is_none());
     let capabilities = status.capabilities.iter().map(String::as_str);
     About {
         capabilities: AgentCapabilities::from_names(capabilities),
         service: description.service_name,
         host: description.host_name,
         linked: status.connected_time.as_ref().map(|time| time.0),
-        failure: error.map(|error| (error.message.clone(), error.time.0)),
+        failure: failure.map(|error| (error.message.clone(), error.time.0)),
+        cannot_use: beside,
     }
 }
 
@@ -212,6 +233,7 @@ mod tests {
                 host: Some("node-7".into()),
                 linked: Some(at(60)),
                 failure: Some(("bad certificate".into(), at(90))),
+                cannot_use: None,
             },
         };
         let restored = to_record(to_agent(&record).unwrap()).unwrap();
@@ -222,6 +244,26 @@ mod tests {
             ..record.clone()
         };
         assert_eq!(restored, expected);
+        // What is said of other settings stays apart, and is as short.
+        let long = "not ".repeat(64);
+        let beside = |failure| AgentRecord {
+            about: About {
+                failure,
+                cannot_use: Some((long.clone(), at(91))),
+                ..record.about.clone()
+            },
+            ..record.clone()
+        };
+        let restored = to_record(to_agent(&beside(None)).unwrap()).unwrap();
+        let (said, when) = restored.about.cannot_use.unwrap();
+        assert!(long.starts_with(&said) && said.len() > 200, "{said}");
+        assert_eq!((restored.about.failure, when), (None, at(91)));
+        let stored = to_agent(&beside(None)).unwrap().status.unwrap();
+        let stored = stored.settings.unwrap().last_error.unwrap().message;
+        assert_eq!(stored.len(), MAX_ERROR_CHARS);
+        let both = beside(record.about.failure.clone());
+        let restored = to_record(to_agent(&both).unwrap()).unwrap();
+        assert_eq!(restored.about, record.about);
         // So does what became of an offer: a restart makes no lost agent well.
         for state in [
             SettingsState::Lost,

@@ -259,7 +259,7 @@ fn settle(
 /// is offered to nobody, and whoever runs them is still seen to.
 fn sendable(shared: &Shared, target: Arc<Target>) -> Arc<Target> {
     let most = shared.limits.settings_bytes();
-    let large = |revision: &&Arc<Revision>| revision.offer(0).len() > most;
+    let large = |revision: &&Arc<Revision>| revision.largest() > most;
     let mut revisions = std::iter::once(&target.current).chain(&target.previous);
     let Some(revision) = revisions.find(large) else {
         return target;

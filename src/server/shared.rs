@@ -79,7 +79,7 @@ impl Shared {
                 limit = self.limits.sent_bytes,
                 profile = %revision.profile(),
                 revision = revision.number(),
-                bytes = revision.offer(0).len(),
+                bytes = revision.largest(),
                 left_out,
                 "settings are larger than limits.sentBytes and are not sent"
             );

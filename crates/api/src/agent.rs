@@ -300,7 +300,8 @@ pub struct SettingsStatus {
     #[schemars(schema_with = "schema::time")]
     pub last_transition_time: Time,
     /// Why the agent could not use what it was offered last; gone once it runs
-    /// its settings.
+    /// its settings. If it begins with `beside OpAMP`, it is about own telemetry
+    /// or other connections, and the settings for OpAMP are not concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "AgentError")]
     pub last_error: Option<AgentError>,

@@ -10,6 +10,10 @@ mod common;
 mod agents;
 
 #[cfg(test)]
+#[path = "model/beside.rs"]
+mod beside;
+
+#[cfg(test)]
 #[path = "model/evidence.rs"]
 mod evidence;
 

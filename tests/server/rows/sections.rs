@@ -1,6 +1,6 @@
 //! S01, S02, S03, S07: which settings go to whom.
 
-use opamp_operator::server::Limits;
+use opamp_operator::{hub::Clock, server::Limits};
 use opamp_operator_api::v1alpha1::{
     CertificateSource, ClientCertificate, OpAMPConnectionProfileSpec, OtherConnection,
     OwnTelemetry, ServerTrust, SystemCAs, TelemetryConnection,
@@ -164,5 +164,38 @@ async fn s07_both_send_telemetry_in_the_first_answer_and_when_it_changed() {
         let metrics = offers.own_metrics.unwrap().destination_endpoint;
         assert_eq!(metrics, "https://telemetry.example.com:4318/v1/elsewhere");
         peer.stays_alone(able(all)).await;
+    }
+}
+
+/// What stands beside the settings for OpAMP travels alone, and is measured too.
+#[tokio::test]
+async fn t06_what_stands_beside_is_no_larger_than_may_be_sent() {
+    let now = Clock::start().now();
+    let offers = Offers::new(now);
+    let target = offers.target(1, |spec| {
+        everything(spec);
+        let large = "v".repeat(1_024);
+        let many = (0..8).map(|n| (n.to_string(), large.clone()));
+        spec.other_connections[0].settings = many.collect();
+    });
+    let opamp = target.current.offer(0).len();
+    assert!(target.current.largest() > opamp + 1_024);
+    for (sent_bytes, fits) in [
+        (target.current.largest() + 63, false),
+        (target.current.largest() + 64, true),
+    ] {
+        let world = World::trusting(Limits {
+            sent_bytes,
+            ..Limits::default()
+        })
+        .await;
+        publish(&world.hub, target.clone());
+        for (over, uid) in BOTH.into_iter().zip(1..) {
+            for (capabilities, uid) in [(1 | TAKES_OPAMP, uid), (1 | OTHERS[3], uid + 10)] {
+                let mut peer = Peer::new(&world, over, uid).await;
+                let reply = peer.say(able(capabilities)).await;
+                assert_eq!(reply.connection_settings.is_some(), fits, "{over:?}");
+            }
+        }
     }
 }

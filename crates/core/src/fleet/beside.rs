@@ -80,6 +80,9 @@ impl Agent {
             link: id,
             arrived: false,
         });
+        if before.is_none() {
+            self.about.cannot_use = None;
+        }
         // Until it arrived, either may be what the agent has.
         self.told = self.told.filter(|told| beside.is(*told));
         self.bucket.take(now.uptime);

@@ -208,8 +208,12 @@ impl Agent {
         {
             return Some(Evidence::Token);
         }
-        // A client that reconnects is bare and says it again when it is asked.
-        let untold = link.full_state == FullState::NotYet && proved_by(Evidence::Report);
+        // A client that reconnects is bare and says it again when it is asked;
+        // or it says what became of settings beside those, and nothing of them.
+        let of_others = |(_, hash): &(_, Vec<u8>)| revision.is_hash_beside(hash);
+        let untold =
+            link.full_state == FullState::NotYet || link.reported.as_ref().is_some_and(of_others);
+        let untold = untold && proved_by(Evidence::Report);
         (untold || self.applied(link, revision)).then_some(Evidence::Report)
     }
 
@@ -224,8 +228,7 @@ impl Agent {
         }
         let on_the_old_link = self.flight.as_ref().is_some_and(|f| f.link >= link.id);
         // Any attempt: the counter may have been lost in a restart.
-        !on_the_old_link
-            && (0..=latch::MAX_RETRY).any(|retry| revision.hash(retry).as_bytes()[..] == hash[..])
+        !on_the_old_link && revision.is_hash(hash, latch::MAX_RETRY)
     }
 }
 

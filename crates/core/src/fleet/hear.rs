@@ -78,17 +78,22 @@ impl Agent {
             && !status.last_connection_settings_hash.is_empty()
         {
             let hash = &status.last_connection_settings_hash[..];
-            if link
-                .told_hash
-                .is_some_and(|told| told.as_bytes()[..] == *hash)
-            {
-                // No word on the settings for OpAMP.
-                let failed = status.status() == ConnectionSettingsStatuses::Failed;
-                let failed = failed && !std::mem::replace(&mut link.told_failed, failed);
-                let what = || Transition::CannotUse(clean(&status.error_message));
-                transitions.extend(failed.then(what));
-            } else {
+            let told = link.told_hash.as_ref();
+            let beside = told.is_some_and(|told| told.as_bytes()[..] == *hash);
+            // No word on the settings for OpAMP takes none of those back.
+            if !beside || link.reported.is_none() {
                 link.reported = Some((status.status(), hash.to_vec()));
+            }
+            if beside {
+                let failed = status.status() == ConnectionSettingsStatuses::Failed;
+                let before = std::mem::replace(&mut link.told_failed, failed);
+                if failed && !before {
+                    let said = clean(&status.error_message);
+                    self.about.cannot_use = Some((said.clone(), now.wall));
+                    transitions.push(Transition::CannotUse(said));
+                } else if !failed {
+                    self.about.cannot_use = None;
+                }
             }
         }
         if let Some(description) = message.agent_description.as_ref().filter(|_| !outranked) {

@@ -41,6 +41,8 @@ pub struct About {
     /// Why it could not use what it was offered last, in words that can do no
     /// harm, and when it said so.
     pub failure: Option<(String, Timestamp)>,
+    /// In the same way of what it was sent beside the settings for OpAMP.
+    pub cannot_use: Option<(String, Timestamp)>,
 }
 
 impl About {

@@ -35,6 +35,20 @@ impl Digest {
         Some(Self(bytes))
     }
 
+    /// Half of one and half of another.
+    pub(crate) fn of_halves(first: &[u8; 16], second: &[u8; 16]) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..16].copy_from_slice(first);
+        bytes[16..].copy_from_slice(second);
+        Self(bytes)
+    }
+
+    /// The first half.
+    pub(crate) fn half(&self) -> &[u8; 16] {
+        #[expect(clippy::expect_used, reason = "32 bytes have 16")]
+        self.0.first_chunk().expect("it is longer")
+    }
+
     /// The bytes, for the wire.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

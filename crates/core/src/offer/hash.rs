@@ -10,9 +10,12 @@ use sha2::{Digest as _, Sha256};
 use crate::identity::{Digest, KeyRing, Marker};
 
 const MARKER_DOMAIN: &str = "opamp-operator/settings/v1";
-const WIRE_DOMAIN: &str = "opamp-operator/offer/v1";
+const WIRE_DOMAIN_1: &str = "opamp-operator/offer/v1";
+const WIRE_DOMAIN: &str = "opamp-operator/offer/v2";
+const WIRE_OF_DOMAIN: &str = "opamp-operator/offer-of/v2";
 const BESIDE_DOMAIN: &str = "opamp-operator/beside/v1";
 const BESIDE_WIRE_DOMAIN: &str = "opamp-operator/offer-beside/v1";
+const BESIDE_OF_DOMAIN: &str = "opamp-operator/offer-beside-of/v1";
 
 /// The marker of an `opamp` section that does not hold its marker header yet.
 pub(super) fn marker(keys: &KeyRing, settings: &OpAmpConnectionSettings) -> Marker {
@@ -21,16 +24,58 @@ pub(super) fn marker(keys: &KeyRing, settings: &OpAmpConnectionSettings) -> Mark
 
 /// The hash sent beside the sections: covers all of them as sent, and the
 /// retry counter, since a client may skip a hash it has seen (agents.md H17).
-pub(super) fn wire_hash(keys: &KeyRing, sections: &SectionsDigest, retry: u32) -> Digest {
-    let mut message = retry.to_be_bytes().to_vec();
-    message.extend_from_slice(sections);
-    keys.sign(WIRE_DOMAIN, &message)
+///
+/// Clients repeat the last one that they were sent, at any time. So its first
+/// half says of the second to which `opamp` section it belongs, whatever stood
+/// beside that, and nobody has to remember it.
+pub(super) fn wire_hash(
+    keys: &KeyRing,
+    marker: Marker,
+    sections: &SectionsDigest,
+    retry: u32,
+) -> Digest {
+    let covers = keys.sign(WIRE_DOMAIN, &attempt(sections, retry));
+    of_opamp(keys, marker, covers.half())
+}
+
+/// Is it the hash of an offer of this `opamp` section?
+pub(super) fn is_wire_hash(keys: &KeyRing, marker: Marker, hash: &[u8]) -> bool {
+    let covers = second_half(hash);
+    covers.is_some_and(|covers| of_opamp(keys, marker, covers).as_bytes()[..] == *hash)
+}
+
+fn of_opamp(keys: &KeyRing, marker: Marker, covers: &[u8; 16]) -> Digest {
+    let message = [&marker.as_bytes()[..], covers].concat();
+    Digest::of_halves(keys.sign(WIRE_OF_DOMAIN, &message).half(), covers)
+}
+
+/// Version 1, which agents may still report.
+pub(super) fn wire_hash_1(keys: &KeyRing, sections: &SectionsDigest, retry: u32) -> Digest {
+    keys.sign(WIRE_DOMAIN_1, &attempt(sections, retry))
+}
+
+fn attempt(sections: &SectionsDigest, retry: u32) -> Vec<u8> {
+    [&retry.to_be_bytes()[..], sections].concat()
 }
 
 /// The hash sent with sections beside `opamp`, of all there are; it differs
-/// from those of every offer of `opamp`.
+/// from those of every offer of `opamp`. Its first half says so.
 pub(super) fn beside_hash(keys: &KeyRing, all: &SectionsDigest, these: &SectionsDigest) -> Digest {
-    keys.sign(BESIDE_WIRE_DOMAIN, &[*all, *these].concat())
+    let covers = keys.sign(BESIDE_WIRE_DOMAIN, &[*all, *these].concat());
+    let covers = covers.half();
+    Digest::of_halves(keys.sign(BESIDE_OF_DOMAIN, covers).half(), covers)
+}
+
+/// Was it sent with sections beside `opamp`, whichever?
+pub(super) fn is_beside_hash(keys: &KeyRing, hash: &[u8]) -> bool {
+    second_half(hash).is_some_and(|covers| {
+        let mut ours = keys.candidates(BESIDE_OF_DOMAIN, covers);
+        ours.any(|of| Digest::of_halves(of.half(), covers).as_bytes()[..] == *hash)
+    })
+}
+
+fn second_half(hash: &[u8]) -> Option<&[u8; 16]> {
+    hash.last_chunk().filter(|_| hash.len() == 32)
 }
 
 /// What names these sections beside `opamp`.
@@ -147,8 +192,40 @@ mod tests {
     fn law8_golden_vectors_of_marker_and_wire_hash() {
         assert_eq!(marker(&keys(), &settings()).to_hex(), GOLDEN_MARKER);
         let sections = sections_digest(b"sections");
-        assert_eq!(wire_hash(&keys(), &sections, 0).to_hex(), GOLDEN_WIRE[0]);
-        assert_eq!(wire_hash(&keys(), &sections, 1).to_hex(), GOLDEN_WIRE[1]);
+        for retry in 0..2 {
+            let at = retry as usize;
+            let first = wire_hash_1(&keys(), &sections, retry);
+            assert_eq!(first.to_hex(), GOLDEN_WIRE_1[at]);
+            let marker = marker(&keys(), &settings());
+            let hash = wire_hash(&keys(), marker, &sections, retry);
+            assert_eq!(hash.to_hex(), GOLDEN_WIRE[at]);
+        }
+        let beside = beside_hash(&keys(), &sections, &sections_digest(b"these"));
+        assert_eq!(beside.to_hex(), GOLDEN_BESIDE);
+    }
+
+    #[test]
+    fn law8_a_hash_says_what_it_belongs_to_whatever_it_covers() {
+        let (keys, other) = (keys(), KeyRing::new(vec![[1; 32]]).unwrap());
+        let marker = marker(&keys, &settings());
+        let another = keys.sign("another", b"");
+        let beside = beside_hash(&keys, &[1; 32], &[2; 32]);
+        for (sections, retry) in [([1; 32], 0), ([1; 32], 7), ([2; 32], 0)] {
+            let hash = wire_hash(&keys, marker, &sections, retry);
+            let hash = hash.as_bytes();
+            assert!(is_wire_hash(&keys, marker, hash));
+            assert!(!is_wire_hash(&keys, another, hash));
+            assert!(!is_wire_hash(&other, marker, hash));
+            assert!(!is_beside_hash(&keys, hash));
+            for cut in [&hash[..31], &hash[16..], &hash[..0]] {
+                assert!(!is_wire_hash(&keys, marker, cut) && !is_beside_hash(&keys, cut));
+            }
+        }
+        assert!(is_beside_hash(&keys, beside.as_bytes()));
+        assert!(!is_beside_hash(&other, beside.as_bytes()));
+        assert!(!is_wire_hash(&keys, marker, beside.as_bytes()));
+        let both = KeyRing::new(vec![[1; 32], *keys.raw().next().unwrap()]).unwrap();
+        assert!(is_beside_hash(&both, beside.as_bytes()));
     }
 
     /// What was added to version 1: each has its own place behind the rest.
@@ -176,6 +253,11 @@ mod tests {
     const GOLDEN_ALL: &str = "f625fe75889165d19e7658a8475c4a78107c7586273e3dd2c8a7130328c9c42e";
     const GOLDEN_MARKER: &str = "2e4ec139a7461bf281e45f91c07f8298793fb7fd959122ad1484171a022307c8";
     const GOLDEN_WIRE: [&str; 2] = [
+        "f34d35cfded391ed5b5a1541f92561da859e56ebf67cc64930336e727adbaf47",
+        "2fa4d3481b3bfa138d2dbcb6eaf73872e4b79bbe808399d38ddc24c99022ce3c",
+    ];
+    const GOLDEN_BESIDE: &str = "59fbe1b6d4089f331250ec077c152f365e8a25fc0843ac177bea9647e8beaf66";
+    const GOLDEN_WIRE_1: [&str; 2] = [
         "638155a28cf6fe53dec1a2bff317ad08b48231394b8bd1c9c7bc8d19caf59b4f",
         "68a9b4769a9f423cd3c1fa304eb5b989173644f89291c5b68c0d9a8da6176071",
     ];

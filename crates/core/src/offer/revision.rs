@@ -181,6 +181,7 @@ pub struct Revision {
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
     beside: Encoded,
+    largest: OnceLock<usize>,
 }
 
 impl Revision {
@@ -193,6 +194,7 @@ impl Revision {
             sections: OnceLock::new(),
             first: OnceLock::new(),
             beside: Encoded::default(),
+            largest: OnceLock::new(),
         }
     }
 
@@ -267,7 +269,24 @@ impl Revision {
     /// The hash of the offer.
     #[must_use]
     pub fn hash(&self, retry: u32) -> WireHash {
-        hash::wire_hash(&self.draft.keys, &self.all(), retry)
+        hash::wire_hash(&self.draft.keys, self.marker(), &self.all(), retry)
+    }
+
+    /// Is it the hash of an offer of these settings for OpAMP, whatever stood
+    /// beside them? By version 1 only of what stands there now, and of the
+    /// first `retries`.
+    #[must_use]
+    pub fn is_hash(&self, hash: &[u8], retries: u32) -> bool {
+        let keys = &self.draft.keys;
+        let first = |retry| hash::wire_hash_1(keys, &self.all(), retry);
+        hash::is_wire_hash(keys, self.marker(), hash)
+            || (0..=retries).any(|retry| first(retry).as_bytes()[..] == *hash)
+    }
+
+    /// Was it sent with settings beside those for OpAMP, of whichever revision?
+    #[must_use]
+    pub fn is_hash_beside(&self, hash: &[u8]) -> bool {
+        hash::is_beside_hash(&self.draft.keys, hash)
     }
 
     /// What an agent that can do this is sent beside `opamp`; none for nothing.
@@ -279,6 +298,16 @@ impl Revision {
         }
         let all = || self.all();
         self.beside.of(&draft.sections, agent, &draft.keys, all)
+    }
+
+    /// The size of the largest message that brings a part of it to an agent.
+    #[must_use]
+    pub fn largest(&self) -> usize {
+        *self.largest.get_or_init(|| {
+            let beside = self.beside(AgentCapabilities::from(u64::MAX));
+            let beside = beside.map_or(0, |beside| beside.bytes.len());
+            self.offer(0).len().max(beside)
+        })
     }
 
     /// Whether another revision has the same sections beside `opamp`.
@@ -320,6 +349,7 @@ impl Revision {
             number: self.number,
             sections: self.sections.clone(),
             first: self.first.clone(),
+            largest: OnceLock::new(),
             beside: Encoded::default(),
         })
     }

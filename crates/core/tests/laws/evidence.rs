@@ -7,7 +7,11 @@ use opamp_operator_core::{
     fleet::{Evidence, SettingsState, Transition, Transport},
     identity::Presented,
 };
-use opamp_wire::proto::{AgentToServer, ConnectionSettingsStatuses};
+use opamp_wire::{
+    Message as _,
+    proto::{AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
+};
+use sha2::{Digest as _, Sha256};
 
 use crate::common::{
     Bench, CAPABLE, STRONG_TOKEN, World, at, bench, evidence, full, nothing, offered, reported,
@@ -313,4 +317,25 @@ fn law6_applied_ends_with_the_settings_that_it_was_said_of() {
     bench.target.current = world.revision_with(3, 30);
     bench.refresh(link, 131);
     assert_eq!(bench.agent.record().state, SettingsState::Pending);
+}
+
+/// Agents repeat the hash that an operator before version 2 of it sent them.
+#[test]
+fn law8_a_report_from_before_an_upgrade_is_understood() {
+    let world = World::new();
+    let revision = world.revision(1);
+    let offers = ConnectionSettingsOffers {
+        hash: Vec::new().into(),
+        ..offered(&revision)
+    };
+    let sections = Sha256::digest(offers.encode_to_vec());
+    for (retry, ours) in [(0_u32, true), (64, true), (65, false)] {
+        let message = [&retry.to_be_bytes()[..], &sections].concat();
+        let hash = world.keys.sign("opamp-operator/offer/v1", &message);
+        let mut bench = Bench::new(world.revision(1));
+        let link = bench.connect(Transport::WebSocket, nothing(), 17, 0);
+        let applied = reported(ConnectionSettingsStatuses::Applied, hash.as_bytes());
+        assert_eq!(!bench.say(link, applied, 0).offers(), ours, "{retry}");
+        assert_eq!(evidence(&bench) == Some(Evidence::Report), ours);
+    }
 }

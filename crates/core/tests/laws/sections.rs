@@ -12,17 +12,21 @@ use opamp_operator_api::{
 };
 use opamp_operator_core::{
     catalog::{Bound, Settled},
-    fleet::{SettingsState, Transition, Transport},
+    fleet::{Evidence, SettingsState, Transition, Transport},
     identity::KeyRing,
     offer::{Context, Outcome, Revision, references},
 };
 use opamp_wire::{
     AgentCapabilities,
-    proto::{AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
+    proto::{
+        AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatus,
+        ConnectionSettingsStatuses,
+    },
 };
 
 use crate::common::{
-    Bench, CAPABLE, Issue, World, able, at, decode, nothing, offered, opaque, reported, tls_secret,
+    Bench, CAPABLE, Issue, World, able, at, decode, evidence, nothing, offered, opaque, reported,
+    tls_secret,
 };
 
 pub(super) const TELEMETRY: u64 = AgentCapabilities::REPORTS_OWN_METRICS
@@ -281,13 +285,15 @@ fn law8_who_was_told_by_an_earlier_process_is_told_again_only_if_it_began_anew()
 #[test]
 fn h16_h17_a_word_on_it_is_no_word_on_the_settings_for_opamp() {
     use ConnectionSettingsStatuses::{Applied, Failed};
-    let revision = world().revision(1);
+    let mut world = world();
+    let revision = world.revision(1);
     let can = CAPABLE | TELEMETRY;
     let hash = revision.beside(AgentCapabilities(can)).unwrap().hash;
     assert!((0..=64).all(|retry| revision.hash(retry) != hash));
     let mut bench = Bench::new(revision);
     let id = bench.connect(Transport::WebSocket, bench.marked(), 0, 0);
     assert!(bench.say(id, able(can), 0).offers());
+    assert_eq!(bench.agent.record().about.cannot_use, None);
     let before = bench.agent.record();
     assert_eq!(before.state, SettingsState::Applied);
     for (status, told) in [(Applied, 0), (Failed, 1), (Failed, 0)] {
@@ -302,6 +308,35 @@ fn h16_h17_a_word_on_it_is_no_word_on_the_settings_for_opamp() {
     }
     let after = bench.agent.record();
     assert_eq!((after.state, after.proved), (before.state, before.proved));
+    // It is kept for people to see, cleaned, and goes with the next good word.
+    let said = AgentToServer {
+        capabilities: can,
+        connection_settings_status: Some(ConnectionSettingsStatus {
+            error_message: "bad certificate s3cr3t-key-of-18ch".into(),
+            last_connection_settings_hash: hash.as_bytes().to_vec().into(),
+            status: Failed.into(),
+        }),
+        ..able(can)
+    };
+    let applied = || AgentToServer {
+        capabilities: can,
+        ..reported(Applied, hash.as_bytes())
+    };
+    bench.say(id, applied(), 2);
+    assert_eq!(bench.agent.record().about.cannot_use, None);
+    bench.say(id, said.clone(), 3);
+    let about = bench.agent.record().about;
+    let expected = ("bad certificate …".to_owned(), at(3).wall);
+    assert_eq!((about.cannot_use, about.failure), (Some(expected), None));
+    bench.say(id, applied(), 4);
+    assert_eq!(bench.agent.record().about.cannot_use, None);
+    // Or with others.
+    bench.say(id, said, 5);
+    world.spec.own_telemetry.as_mut().unwrap().logs = None;
+    bench.target.current = world.revision(1);
+    assert!(bench.agent.record().about.cannot_use.is_some());
+    assert!(bench.refresh(id, 100).push.is_some());
+    assert_eq!(bench.agent.record().about.cannot_use, None);
 }
 
 /// A profile whose agents all take nothing for OpAMP has no first agent.
@@ -563,4 +598,79 @@ fn law1_only_what_was_said_on_the_connection_itself_is_sent_there() {
     bench.target.paused = false;
     assert_eq!(bench.refresh(newest, 3).push, None);
     assert!(bench.say(newest, able(STATUS | TELEMETRY), 4).offers());
+}
+
+/// What it says last is about settings beside those for OpAMP; a report is all
+/// that proved these.
+#[test]
+fn law8_h17_who_proves_by_report_alone_is_left_alone() {
+    use ConnectionSettingsStatuses::Applied;
+    let can = CAPABLE | TELEMETRY;
+    let applied = |hash: &[u8]| AgentToServer {
+        capabilities: can,
+        ..reported(Applied, hash)
+    };
+    let bare = || AgentToServer {
+        capabilities: can,
+        ..AgentToServer::default()
+    };
+    let mut world = world();
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    let opamp = sent(&bench.say(id, able(can), 0).reply).unwrap().hash;
+    bench.leave(id, 1);
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 20);
+    let told = bench.say(id, applied(&opamp), 20);
+    let beside = sent(&told.reply).unwrap().hash;
+    assert_eq!(evidence(&bench), Some(Evidence::Report));
+    assert!(!bench.say(id, applied(&beside), 21).offers());
+
+    // It reconnects, and the operator is started anew: it says of it what it
+    // said last, at once or when it is asked.
+    for (again, at_once) in [(false, true), (false, false), (true, true), (true, false)] {
+        let mut later;
+        let bench = if again {
+            later = Bench::restored(bench.agent.record(), world.revision(1));
+            &mut later
+        } else {
+            &mut bench
+        };
+        let id = bench.connect(Transport::WebSocket, nothing(), 17, 100);
+        if !at_once {
+            let heard = bench.say(id, bare(), 100);
+            assert!(!heard.offers());
+        }
+        let heard = bench.say(id, applied(&beside), 101);
+        assert!(!heard.offers(), "{again} {at_once}");
+        assert!(!heard.transitions.contains(&Transition::LostSettings));
+        assert_eq!(evidence(bench), Some(Evidence::Report));
+        assert_eq!(bench.refresh(id, 900).push, None);
+        bench.leave(id, 901);
+    }
+    // What stands beside them changes, in the life of a connection and after.
+    world.spec.own_telemetry.as_mut().unwrap().logs = None;
+    let record = bench.agent.record();
+    let mut later = Bench::restored(record, world.revision(1));
+    let id = later.connect(Transport::WebSocket, nothing(), 17, 0);
+    let told = sent(&later.say(id, bare(), 0).reply).unwrap();
+    assert!(told.opamp.is_none() && told.own_metrics.is_some());
+    assert!(!later.say(id, applied(&told.hash), 1).offers());
+    assert_eq!(evidence(&later), Some(Evidence::Report));
+    assert!(!later.say(id, applied(&opamp), 2).offers());
+    assert_eq!(evidence(&later), Some(Evidence::Report));
+    assert!(!later.say(id, applied(&told.hash), 3).offers());
+    world.spec.other_connections.clear();
+    world.spec.own_telemetry = None;
+    later.target.current = world.revision(1);
+    assert_eq!(later.refresh(id, 300).push, None);
+    assert_eq!(evidence(&later), Some(Evidence::Report));
+    later.leave(id, 301);
+    // One that says so before it is asked, and nothing of OpAMP.
+    let id = later.connect(Transport::WebSocket, nothing(), 40, 310);
+    assert!(!later.say(id, applied(&told.hash), 310).offers());
+    later.leave(id, 311);
+    // One that was started anew and has forgotten all is offered all.
+    let id = later.connect(Transport::WebSocket, nothing(), 0, 320);
+    let offer = sent(&later.say(id, able(can), 320).reply).unwrap();
+    assert!(offer.opamp.is_some());
 }

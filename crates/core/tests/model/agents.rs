@@ -9,7 +9,7 @@ use opamp_operator_core::{
 };
 use opamp_wire::{
     AgentCapabilities,
-    proto::{AgentDisconnect, AgentToServer, ConnectionSettingsStatuses},
+    proto::{AgentDisconnect, AgentToServer, ConnectionSettingsOffers, ConnectionSettingsStatuses},
 };
 
 use crate::{
@@ -19,15 +19,38 @@ use crate::{
     watch::{Seen, Watch},
 };
 
+const METRICS: u64 = AgentCapabilities::REPORTS_OWN_METRICS;
+const TRACES: u64 = AgentCapabilities::REPORTS_OWN_TRACES;
+
+/// What it was offered.
+pub(crate) struct Given {
+    pub(crate) content: usize,
+    pub(crate) external: bool,
+}
+
+/// What was sent beside the settings for OpAMP.
+pub(crate) struct SentBeside {
+    pub(crate) link: LinkId,
+    pub(crate) hash: Vec<u8>,
+    /// Without the hash.
+    pub(crate) what: ConnectionSettingsOffers,
+}
+
 /// One agent: its own memory, the core's, and the watch between.
 pub(crate) struct Sim {
     pub(crate) agent: Agent,
     pub(crate) watch: Watch,
     pub(crate) links: Vec<Seen>,
     /// Contents that it was offered, ever.
-    pub(crate) given: Vec<usize>,
+    pub(crate) given: Vec<Given>,
     pub(crate) shows: Presented,
+    /// It went to the server of another, and said nothing since.
+    pub(crate) departed: bool,
     pub(crate) saved: Option<AgentRecord>,
+    /// What it was sent beside the settings for OpAMP, in any process.
+    pub(crate) sent_beside: Vec<SentBeside>,
+    /// The last that it is known to have, by this process or the record.
+    pub(crate) has: Option<ConnectionSettingsOffers>,
     /// The process began with a record that lacks some of what it was given.
     pub(crate) lagged: bool,
     pub(crate) until: Option<Duration>,
@@ -42,6 +65,9 @@ impl Sim {
             links: Vec::new(),
             given: Vec::new(),
             shows: bootstrap(),
+            sent_beside: Vec::new(),
+            has: None,
+            departed: false,
             saved: None,
             lagged: false,
             until: None,
@@ -90,6 +116,10 @@ impl Sim {
                 saved.offered.contains(o) || (known && same().all(|s| s.number < o.number))
             })
         };
+        self.departed = false;
+        if stale {
+            self.has = None;
+        }
         let saved = self.saved.take().filter(|saved| stale && lags(saved));
         if std::mem::replace(&mut self.lagged, saved.is_some()) {
             // Nobody could tell the next process what that one did not know.
@@ -112,8 +142,10 @@ impl Sim {
 
     pub(crate) fn choose(&self, shows: Shows) -> Presented {
         let given = |back: usize, marked: bool| {
-            let which = self.given.iter().rev().nth(back);
-            which.map_or_else(bootstrap, |which| content(*which).presented(marked))
+            // What it was given for another server it has there.
+            let given = self.given.iter().rev().nth(back);
+            let given = given.filter(|given| !given.external);
+            given.map_or_else(bootstrap, |g| content(g.content).presented(marked))
         };
         match shows {
             Shows::Bootstrap => bootstrap(),
@@ -146,6 +178,10 @@ impl Sim {
             Says::ZeroCapabilities => bare(0),
             Says::Incapable => able(CAPABLE & !accepts),
             Says::ReportsNothing => able(CAPABLE & !reports),
+            Says::Telemetry => able(CAPABLE | METRICS | TRACES),
+            Says::Metrics => able(CAPABLE | METRICS),
+            Says::OnlyTelemetry => able((CAPABLE | METRICS | TRACES) & !accepts),
+            Says::BareTelemetry => bare(CAPABLE | METRICS | TRACES),
             Says::Report(status, named) => self.report(status, named),
             Says::GoodBye => AgentToServer {
                 agent_disconnect: Some(AgentDisconnect::default()),
@@ -158,6 +194,7 @@ impl Sim {
         let hash = match named {
             Named::Last => self.watch.hash(0),
             Named::Before => self.watch.hash(1),
+            Named::Beside => self.sent_beside.last().map(|sent| sent.hash.clone()),
             Named::Unknown => None,
         };
         reported(status, &hash.unwrap_or_else(|| b"unknown".to_vec()))

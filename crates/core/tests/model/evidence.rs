@@ -51,13 +51,19 @@ impl Watch {
                     && earlier(&|o| o.authorization != authorization)
             }
             Evidence::None => false,
-            Evidence::Report if stays && !link.described => true,
+            Evidence::Report if stays && (!link.described || link.of_beside) => true,
             Evidence::Report => {
                 let Some((Applied, hash)) = &link.reported else {
                     return false;
                 };
+                // Whatever stood beside it then.
+                let named = |o: &Offer| o.revision.marker() == revision.marker();
                 let ours = |hash: &Vec<u8>| {
-                    (0..64).any(|retry| revision.hash(retry).as_bytes()[..] == hash[..])
+                    let offered = self.offers.iter().find(|o| o.hash == *hash);
+                    offered.map_or_else(
+                        || (0..64).any(|retry| revision.hash(retry).as_bytes()[..] == hash[..]),
+                        named,
+                    )
                 };
                 let reports =
                     AgentCapabilities::from(self.capabilities).reports_connection_settings_status();
@@ -151,7 +157,8 @@ impl Watch {
     pub(crate) fn away(&self, record: &AgentRecord, until: Option<Duration>) -> Law {
         let expected = match record.state {
             SettingsState::Switching => until.is_some(),
-            SettingsState::Lost | SettingsState::Departed => true,
+            SettingsState::Lost => !(self.unlanded() && self.last_is_external()),
+            SettingsState::Departed => until.is_none(),
             SettingsState::Offered => false,
             _ => !self.unlanded(),
         };

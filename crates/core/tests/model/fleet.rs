@@ -47,7 +47,7 @@ pub(crate) fn run(admin: bool, steps: &[Step]) -> Result<(), String> {
 impl Fleet {
     fn new(admin: bool) -> Self {
         let mut catalog = Catalog::new(admin);
-        catalog.publish(0, at(0));
+        catalog.publish(0, false, at(0));
         Self {
             catalog,
             uptime: Duration::ZERO,
@@ -168,9 +168,14 @@ impl Fleet {
         let now = self.now();
         let bound = match step {
             Step::Publish { content } => {
-                self.catalog.publish(content, now);
+                self.catalog.publish(content, false, now);
                 return;
             }
+            Step::SendAway { content } => {
+                self.catalog.publish(content, true, now);
+                return;
+            }
+            Step::Beside { beside } => return self.catalog.beside(beside),
             Step::Select { profile, alone } => return self.catalog.select(profile, alone),
             Step::Pause(paused) => {
                 if let Some(target) = self.catalog.target_mut() {
@@ -216,6 +221,13 @@ impl Fleet {
             if sim.links.iter().any(polls) && step.until.is_none() {
                 return Err("until: a link that polls may never end".into());
             }
+            let state = sim.agent.record().state;
+            sim.departed |= state == SettingsState::Departed;
+            if sim.departed && state != SettingsState::Departed {
+                return Err(format!(
+                    "law 6: a connection alone brings it back: {state:?}"
+                ));
+            }
             if sim.links.is_empty() {
                 sim.watch.away(&sim.agent.record(), step.until)?;
             }
@@ -254,8 +266,10 @@ impl Fleet {
             let end = target.current.credential().not_after;
             end.is_some_and(|end| end <= now.wall + BOUNDED * 10)
         };
-        if self.catalog.target().is_none_or(ended) {
-            self.catalog.publish(0, now);
+        let away = |target: &Target| target.current.is_external();
+        let target = self.catalog.target();
+        if target.is_none_or(|target| ended(target) || away(target)) {
+            self.catalog.publish(0, false, now);
         }
         self.wish(Step::OpenToEveryone);
         self.wish(Step::Pause(false));

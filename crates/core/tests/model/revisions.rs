@@ -5,7 +5,10 @@ use std::sync::{Arc, LazyLock};
 
 use jiff::SignedDuration;
 use opamp_operator_api::{
-    v1alpha1::AgentSelector,
+    v1alpha1::{
+        AgentSelector, CertificateSource, ClientCertificate, OwnTelemetry, ServedBy, ServerTrust,
+        SystemCAs, TelemetryConnection,
+    },
     values::{Identity, IdentityMethod, ProfileKey},
 };
 use opamp_operator_core::{
@@ -19,7 +22,7 @@ use rustls_pki_types::CertificateDer;
 
 use crate::{
     common::{Ca, Issue, STRONG_TOKEN, World, decode, opaque, tls_secret},
-    steps::CONTENTS,
+    steps::{BESIDES, CONTENTS},
 };
 
 const BOOTSTRAP: &str = "bootstrap";
@@ -29,6 +32,8 @@ pub(crate) const HOME: &str = "a";
 
 pub(crate) struct Content {
     pub(crate) draft: Draft,
+    /// The same with all that may stand beside it, nothing first.
+    besides: Vec<Draft>,
     token: &'static str,
     leaf: CertificateDer<'static>,
 }
@@ -55,8 +60,14 @@ static CONTENTS_MADE: LazyLock<(World, Vec<Content>)> = LazyLock::new(|| {
             world.secret("token", opaque(&[("token", token)]));
             world.secret("client", tls_secret(&pair.crt, &pair.key));
             world.spec.opamp.heartbeat_interval_seconds = heartbeat;
+            let beside = |beside: usize| {
+                world.spec.own_telemetry = own_telemetry(beside);
+                world.draft()
+            };
+            let besides: Vec<_> = (0..BESIDES).map(beside).collect();
             Content {
-                draft: world.draft(),
+                draft: besides[0].clone(),
+                besides,
                 token,
                 leaf: pair.der.clone(),
             }
@@ -65,6 +76,34 @@ static CONTENTS_MADE: LazyLock<(World, Vec<Content>)> = LazyLock::new(|| {
     assert_eq!(made.len(), CONTENTS);
     (world, made)
 });
+
+/// None, two, one of them, and others.
+fn own_telemetry(beside: usize) -> Option<OwnTelemetry> {
+    let receiver = |path: &str| TelemetryConnection {
+        endpoint: format!("https://telemetry.example.com/{path}"),
+        headers: Vec::new(),
+        client_certificate: ClientCertificate {
+            source: CertificateSource::None,
+            secret_ref: None,
+        },
+        tls: ServerTrust {
+            system_cas: SystemCAs::Include,
+            ..ServerTrust::default()
+        },
+        proxy: None,
+    };
+    let (metrics, traces) = match beside {
+        0 => return None,
+        1 => ("metrics", Some("traces")),
+        2 => ("metrics", None),
+        _ => ("others", Some("others")),
+    };
+    Some(OwnTelemetry {
+        metrics: Some(receiver(metrics)),
+        traces: traces.map(receiver),
+        logs: None,
+    })
+}
 
 pub(crate) fn content(index: usize) -> &'static Content {
     &CONTENTS_MADE.1[index]
@@ -116,6 +155,8 @@ pub(crate) struct Catalog {
     pub(crate) targets: [Option<Target>; 2],
     /// Of the profile that selects the agents.
     pub(crate) selected: usize,
+    /// What stands beside its settings for OpAMP.
+    beside: usize,
     pub(crate) candidates: Candidates,
     pub(crate) trust: Trust,
     ledger: Ledger,
@@ -129,6 +170,7 @@ impl Catalog {
             profiles: [ProfileKey::new(home, "p"), ProfileKey::new(HOME, "q")],
             targets: [None, None],
             selected: 0,
+            beside: 0,
             candidates: Candidates::default(),
             trust: CONTENTS_MADE.0.trust(&Ledger::default()),
             ledger: Ledger::default(),
@@ -174,14 +216,18 @@ impl Catalog {
         self.targets[self.selected].as_mut()
     }
 
-    pub(crate) fn publish(&mut self, index: usize, now: Now) {
+    pub(crate) fn publish(&mut self, index: usize, external: bool, now: Now) {
         let marker = content(index).draft.marker;
-        if self.target().is_some_and(|t| t.current.marker() == marker) {
+        let same = |r: &Revision| r.marker() == marker && r.is_external() == external;
+        if self.target().is_some_and(|t| same(&t.current)) {
             // The same content is no new revision.
             return;
         }
-        let mut draft = content(index).draft.clone();
+        let mut draft = content(index).besides[self.beside].clone();
         draft.profile = self.profile().clone();
+        if external {
+            draft.served_by = ServedBy::External;
+        }
         let number = self
             .ledger
             .newest(self.profile())
@@ -194,7 +240,8 @@ impl Catalog {
             current: revision,
             paused: before.as_ref().is_some_and(|b| b.paused),
             bound: before.as_ref().map_or(Bound::Everyone, |b| b.bound),
-            previous: before.map(|b| b.current),
+            // Nobody goes back to settings for the server of another.
+            previous: before.map(|b| b.current).filter(|b| !b.is_external()),
         });
         let token = |name: &str, shown: Presented| {
             Authenticator::token(name, HOME, name, shown.authorization)
@@ -204,6 +251,25 @@ impl Catalog {
             CONTENTS_MADE.0.keys.clone(),
             &self.ledger,
         );
+    }
+
+    /// The settings for OpAMP stay, and what stands beside them does not.
+    pub(crate) fn beside(&mut self, beside: usize) {
+        self.beside = beside;
+        let profile = self.profile().clone();
+        let Some(target) = self.target_mut() else {
+            return;
+        };
+        let marker = target.current.marker();
+        let which = (0..CONTENTS).find(|i| content(*i).draft.marker == marker);
+        let mut draft = content(which.unwrap()).besides[beside].clone();
+        draft.profile = profile;
+        draft.served_by = if target.current.is_external() {
+            ServedBy::External
+        } else {
+            ServedBy::Operator
+        };
+        target.current = Arc::new(Revision::new(draft, target.current.number()));
     }
 
     /// Law 8: who shows what it was given is known, for three days after the

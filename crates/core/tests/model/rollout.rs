@@ -2,9 +2,10 @@
 
 use std::{collections::BTreeSet, fmt::Write as _, sync::Arc, time::Duration};
 
+use opamp_operator_api::v1alpha1::ServedBy;
 use opamp_operator_core::{
     catalog::Bound,
-    fleet::{Agent, AgentRecord, Evidence, Proved, Transport},
+    fleet::{Agent, AgentRecord, Evidence, Proved, SettingsState, Transport},
     identity::Recognition,
     offer::Revision,
     rollout::{Rollout, plan},
@@ -34,8 +35,12 @@ pub(crate) enum Step {
     /// It chooses another profile, or comes back.
     Leave(usize),
     Return(usize),
+    /// An agent that was offered the revision and is gone does not come back: as
+    /// one process says it, or another.
+    Depart(usize, bool),
     Wait(u64),
-    Publish,
+    /// Another revision, perhaps for the server of another.
+    Publish(bool),
     /// The operator forgets its rollouts; the records stay.
     Restart,
 }
@@ -53,7 +58,8 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => agent().prop_map(Step::Leave),
         1 => agent().prop_map(Step::Return),
         5 => seconds().prop_map(Step::Wait),
-        1 => Just(Step::Publish),
+        2 => (agent(), any::<bool>()).prop_map(|(agent, lost)| Step::Depart(agent, lost)),
+        1 => any::<bool>().prop_map(Step::Publish),
         1 => Just(Step::Restart),
     ]
 }
@@ -66,6 +72,7 @@ struct World {
     /// Who was offered the revision; proved by anybody.
     touched: BTreeSet<usize>,
     proved: bool,
+    external: bool,
     seconds: u64,
 }
 
@@ -78,6 +85,7 @@ pub(crate) fn run(steps: &[Step]) -> Result<(), String> {
         again: None,
         touched: BTreeSet::new(),
         proved: false,
+        external: false,
         seconds: 0,
     };
     let mut story = String::new();
@@ -108,7 +116,10 @@ impl World {
             number: self.revision.number(),
         };
         match step {
-            Step::Connect(i, transport) => self.agents[i].0.connected = Some(transport),
+            Step::Connect(i, transport) => {
+                self.agents[i].0.connected = Some(transport);
+                self.agents[i].0.state = SettingsState::Pending;
+            }
             Step::Disconnect(i) => self.agents[i].0.connected = None,
             Step::Capable(i, yes) => self.agents[i].0.capable = yes,
             Step::Receives(i, yes) => self.agents[i].0.receives = yes,
@@ -118,10 +129,12 @@ impl World {
             Step::Push(i) if self.may_have(i) => {
                 self.agents[i].0.last_offer = Some((this.clone(), at(self.seconds).wall));
                 self.agents[i].0.offered.push(this);
+                self.agents[i].0.state = SettingsState::Offered;
                 self.touched.insert(i);
             }
             Step::Prove(i) if self.touched.contains(&i) && self.agents[i].1 => {
-                self.proved = true;
+                // What it shows here is no evidence that it is elsewhere.
+                self.proved |= !self.external;
                 self.agents[i].0.proved = Some(Proved {
                     profile: this.profile,
                     number: this.number,
@@ -129,13 +142,29 @@ impl World {
                     at: at(self.seconds).wall,
                 });
             }
+            Step::Depart(i, lost) => {
+                let (agent, here) = &mut self.agents[i];
+                if self.touched.contains(&i) && agent.connected.is_none() && *here {
+                    agent.state = if lost || !self.external {
+                        SettingsState::Lost
+                    } else {
+                        SettingsState::Departed
+                    };
+                    self.proved |= self.external;
+                }
+            }
             Step::Push(_) | Step::Prove(_) => {}
             Step::Leave(i) => self.agents[i].1 = false,
             Step::Return(i) => self.agents[i].1 = true,
             Step::Wait(seconds) => self.seconds += seconds,
-            Step::Publish => {
+            Step::Publish(external) => {
                 let number = self.revision.number() + 1;
-                self.revision = Arc::new(Revision::new(content(0).draft.clone(), number));
+                let mut draft = content(0).draft.clone();
+                if external {
+                    draft.served_by = ServedBy::External;
+                }
+                self.external = external;
+                self.revision = Arc::new(Revision::new(draft, number));
                 self.touched.clear();
                 self.proved = false;
             }
@@ -154,6 +183,18 @@ impl World {
     fn eligible(&self, i: usize) -> bool {
         let (agent, here) = &self.agents[i];
         *here && agent.connected.is_some() && agent.capable && agent.receives
+    }
+
+    /// Is this agent evidence enough?
+    fn opens(&self, agent: &AgentRecord) -> bool {
+        use SettingsState::{Departed, Lost};
+        let number = self.revision.number();
+        if self.external {
+            let given = agent.offered.iter().any(|r| r.number == number);
+            given && matches!(agent.state, Departed | Lost)
+        } else {
+            agent.proved.as_ref().is_some_and(|p| p.number == number)
+        }
     }
 
     fn may_have(&self, i: usize) -> bool {
@@ -184,6 +225,11 @@ impl World {
         let pending = !rollout.opened
             && !rollout.halted
             && ((0..AGENTS).any(|i| self.eligible(i)) || rollout.offered.is_some());
+        // Once open it stays so, and what opened it is enough for that.
+        let opens = self.proved && here.iter().any(|a| self.opens(a));
+        if opens && !rollout.opened {
+            return Err(format!("evidence does not open it: {rollout:?}"));
+        }
         if pending && self.again.is_none() {
             return Err(format!("pending, and never asked again: {rollout:?}"));
         }

@@ -5,15 +5,17 @@ use std::time::Duration;
 use opamp_operator_api::values::ProfileKey;
 use opamp_operator_core::{
     catalog::Choice,
-    fleet::{Link, LinkId, Transition, Transport, Wish},
+    fleet::{Link, LinkId, SettingsState, Transition, Transport, Wish},
     identity::Presented,
 };
 use opamp_wire::{AgentCapabilities, proto::AgentToServer};
 
 use crate::{
+    agents::Given,
+    common::decode,
     fleet::Fleet,
     steps::Says,
-    watch::{Seen, Watch, is},
+    watch::{Report, Seen, Watch, is},
 };
 
 /// How often a link looks whether it is the only one.
@@ -56,8 +58,11 @@ impl Fleet {
             sequence,
             greeted: false,
             described: false,
+            fresh: false,
             capable: None,
+            said: 0,
             reported: None,
+            of_beside: false,
             polled: now.uptime,
             polls: 0,
         });
@@ -86,8 +91,13 @@ impl Fleet {
         let link = sim.links.iter_mut().find(|link| link.id == id).unwrap();
         message.sequence_num = link.sequence + u64::from(matches!(says, Says::AfterAGap));
         link.sequence = message.sequence_num + 1;
+        let described = message.agent_description.is_some();
+        link.fresh |= !link.greeted && described && message.sequence_num <= 1;
         link.greeted = true;
-        link.described |= message.agent_description.is_some();
+        link.described |= described;
+        // The link was alive after what was sent there.
+        let arrived = sim.sent_beside.last().filter(|sent| sent.link == id);
+        sim.has = arrived.map(|sent| sent.what.clone()).or(sim.has.take());
         let gap = now.uptime.saturating_sub(link.polled);
         link.polls += if gap > Duration::from_secs(26 * 3600) {
             2
@@ -98,6 +108,7 @@ impl Fleet {
         if message.capabilities != 0 {
             let accepts = AgentCapabilities::ACCEPTS_OPAMP_CONNECTION_SETTINGS;
             link.capable = Some(message.capabilities & accepts != 0);
+            link.said = message.capabilities;
             if !outranked {
                 sim.watch.capabilities = message.capabilities;
             }
@@ -109,7 +120,17 @@ impl Fleet {
         if !outranked {
             sim.watch.heard(link, report.as_ref(), now);
         }
-        link.reported = report.or(link.reported.take());
+        let told = |report: &Report| sim.sent_beside.iter().any(|sent| sent.hash == report.1);
+        let here = |report: &Report| {
+            let last = sim.sent_beside.iter().rfind(|sent| sent.link == id);
+            last.is_some_and(|sent| sent.hash == report.1)
+        };
+        // One of what was sent here takes back nothing that was said before.
+        let counts = |report: &Report| link.reported.is_none() || !here(report);
+        if let Some(report) = report.filter(counts) {
+            link.of_beside = told(&report);
+            link.reported = Some(report);
+        }
         self.exchange(agent, id, Some(&message))?;
         if matches!(says, Says::GoodBye) {
             self.close(agent, id);
@@ -127,6 +148,10 @@ impl Fleet {
         let now = self.now();
         let sim = &mut self.agents[agent];
         let before = sim.agent.record();
+        if message.is_some() && before.state == SettingsState::Departed {
+            sim.watch.returned();
+        }
+        sim.departed &= message.is_none();
         let reply = message.map(|message| sim.agent.hear(id, message, now).0);
         let choice = sim.agent.choose(id, &self.catalog.candidates);
         sim.agent.chosen(&choice, now);
@@ -179,14 +204,23 @@ impl Fleet {
             sim.watch.came(link);
         }
         let mut told = None;
-        if let Some(offer) = offer {
+        let beside = offer.clone().map(decode).filter(|o| o.opamp.is_none());
+        if let Some(beside) = beside {
+            sim.told(beside, id, target, admin, now)?;
+        } else if let Some(offer) = offer {
+            sim.left_alone(id, before.proved.as_ref(), target)?;
             let uid = sim.agent.uid();
             let which = sim
                 .watch
                 .offered(&offer, link, &sim.links, target, (uid, &admin), now)?;
-            sim.given.push(which);
+            let external = sim.watch.last_is_external();
+            sim.given.push(Given {
+                content: which,
+                external,
+            });
             told = Some(format!("agent {agent} is offered content {which}"));
         }
+        let link = sim.links.iter().find(|link| link.id == id).unwrap();
         if let Some(target) = judged {
             let record = sim.agent.record();
             sim.watch.settled(

@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 pub(crate) const AGENTS: usize = 3;
 pub(crate) const CONTENTS: usize = 6;
+/// What may stand beside each.
+pub(crate) const BESIDES: usize = 4;
 
 /// With what an agent comes.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +35,13 @@ pub(crate) enum Says {
     Incapable,
     /// Full state of an agent that reports nothing of its settings.
     ReportsNothing,
+    /// Full state of one that takes own telemetry too, of one that takes a part
+    /// of that, and of one that takes nothing else.
+    Telemetry,
+    Metrics,
+    OnlyTelemetry,
+    /// Only what it can do: telemetry too.
+    BareTelemetry,
     AfterAGap,
     Report(ConnectionSettingsStatuses, Named),
     GoodBye,
@@ -43,6 +52,8 @@ pub(crate) enum Says {
 pub(crate) enum Named {
     Last,
     Before,
+    /// What it was sent beside the settings for OpAMP.
+    Beside,
     Unknown,
 }
 
@@ -70,6 +81,10 @@ pub(crate) enum Step {
     /// It takes settings whose certificate ends, and comes with nothing else
     /// when it has.
     ComeLate {
+        agent: usize,
+    },
+    /// It proves by its report alone, and then speaks of own telemetry.
+    ByReport {
         agent: usize,
     },
     /// Full state at an interval, on the newest link.
@@ -110,6 +125,19 @@ pub(crate) enum Step {
     Publish {
         content: usize,
     },
+    /// The same, for the server of another.
+    SendAway {
+        content: usize,
+    },
+    /// It goes where it is sent, stays away, and perhaps only knocks.
+    Depart {
+        agent: usize,
+        knocks: bool,
+    },
+    /// What stands beside the settings for OpAMP is another.
+    Beside {
+        beside: usize,
+    },
     Pause(bool),
     OpenToNobody,
     OpenTo {
@@ -147,6 +175,53 @@ impl Step {
                 let (link, says) = (0, Says::FullState);
                 let once = |_| [Self::Wait(every), Self::Say { agent, link, says }];
                 (0..times).flat_map(once).collect()
+            }
+            Self::ByReport { agent } => {
+                let come = |says, sequence| Self::Connect {
+                    agent,
+                    transport: Transport::WebSocket,
+                    shows: Shows::Bootstrap,
+                    says: Some(says),
+                    sequence,
+                };
+                let leave = Self::Close { agent, link: 0 };
+                let (link, says) = (0, Says::Telemetry);
+                vec![
+                    Self::Wait(700),
+                    Self::Beside { beside: 1 },
+                    come(Says::FullState, 0),
+                    leave,
+                    Self::Wait(20),
+                    come(Says::Report(Applied, Named::Last), 500),
+                    Self::Say { agent, link, says },
+                    leave,
+                    Self::Wait(700),
+                    come(Says::Report(Applied, Named::Beside), 500),
+                ]
+            }
+            Self::Depart { agent, knocks } => {
+                let come = |says| Self::Connect {
+                    agent,
+                    transport: Transport::WebSocket,
+                    shows: Shows::Bootstrap,
+                    says,
+                    sequence: 0,
+                };
+                let leave = Self::Close { agent, link: 0 };
+                let mut all = vec![
+                    Self::Wait(700),
+                    Self::SendAway { content: 3 },
+                    come(Some(Says::FullState)),
+                    leave,
+                    Self::Tick,
+                    Self::Wait(125),
+                    Self::Tick,
+                ];
+                if knocks {
+                    all.extend([come(None), leave, Self::Tick]);
+                }
+                all.push(come(Some(Says::FullState)));
+                all
             }
             Self::ComeLate { agent } => vec![
                 Self::Wait(20),
@@ -193,6 +268,7 @@ fn says() -> impl Strategy<Value = Says> {
         Named::Last,
         Named::Last,
         Named::Before,
+        Named::Beside,
         Named::Unknown,
     ]);
     prop_oneof![
@@ -201,6 +277,10 @@ fn says() -> impl Strategy<Value = Says> {
         1 => Just(Says::ZeroCapabilities),
         1 => Just(Says::Incapable),
         1 => Just(Says::ReportsNothing),
+        3 => Just(Says::Telemetry),
+        1 => Just(Says::Metrics),
+        1 => Just(Says::OnlyTelemetry),
+        2 => Just(Says::BareTelemetry),
         1 => Just(Says::AfterAGap),
         1 => Just(Says::GoodBye),
         6 => (status, named).prop_map(|(status, named)| Says::Report(status, named)),
@@ -246,6 +326,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         1 => rotate,
         2 => poll,
         1 => agent().prop_map(|agent| Step::ComeLate { agent }),
+        1 => agent().prop_map(|agent| Step::ByReport { agent }),
         8 => connect,
         5 => accept,
         8 => say,
@@ -258,6 +339,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         8 => seconds().prop_map(Step::Wait),
         1 => prop::sample::select(vec![-86_400, -60, 60, 86_400]).prop_map(Step::WallClockJumps),
         6 => (0..CONTENTS).prop_map(|content| Step::Publish { content }),
+        2 => (0..CONTENTS).prop_map(|content| Step::SendAway { content }),
+        2 => (agent(), any::<bool>()).prop_map(|(agent, knocks)| Step::Depart { agent, knocks }),
+        2 => (0..BESIDES).prop_map(|beside| Step::Beside { beside }),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => Just(Step::OpenToNobody),
         1 => agent().prop_map(|agent| Step::OpenTo { agent }),

@@ -32,6 +32,10 @@ macro_rules! law {
 pub(crate) use law;
 
 /// A link as both its ends saw it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, and none excludes another"
+)]
 pub(crate) struct Seen {
     pub(crate) id: LinkId,
     pub(crate) transport: Transport,
@@ -42,8 +46,15 @@ pub(crate) struct Seen {
     pub(crate) sequence: u64,
     pub(crate) greeted: bool,
     pub(crate) described: bool,
+    /// It began with its full state and a new sequence.
+    pub(crate) fresh: bool,
     pub(crate) capable: Option<bool>,
+    /// The most recent capabilities that are not 0.
+    pub(crate) said: u64,
     pub(crate) reported: Option<Report>,
+    /// Its last word is of what was sent beside the settings for OpAMP, and
+    /// nothing was said of those.
+    pub(crate) of_beside: bool,
     pub(crate) polled: Duration,
     /// Polls since the last offer; a long absence counts as many.
     pub(crate) polls: u32,
@@ -74,6 +85,8 @@ struct Attempts {
 #[derive(Default)]
 pub(crate) struct Watch {
     pub(crate) offers: Vec<Offer>,
+    /// When something left beside the settings for OpAMP.
+    told: Vec<Duration>,
     attempts: HashMap<Marker, Attempts>,
     /// The most recent that are not 0.
     pub(crate) capabilities: u64,
@@ -215,10 +228,7 @@ impl Watch {
         }
         let failed = self.offers.iter().any(|o| o.failed && o.hash == hash);
         law!(!failed, "law 5: this hash failed before");
-        if let Some(last) = self.offers.last() {
-            let apart = at >= last.at + Duration::from_secs(15);
-            law!(apart, "law 5: less than 15 s after the last offer");
-        }
+        self.apart(now)?;
         law!(
             !self.in_flight(links, now),
             "law 5: another offer is in flight"
@@ -238,12 +248,52 @@ impl Watch {
             landed: false,
             failed: false,
         });
-        for (i, first) in self.offers.iter().enumerate() {
-            let earned = at.saturating_sub(first.at).as_secs() / 600;
-            let count = (self.offers.len() - i) as u64;
+        self.bucket(now)
+    }
+
+    /// Law 5, of settings for OpAMP.
+    fn apart(&self, now: Now) -> Law {
+        let offered = self.offers.last().map(|offer| offer.at);
+        for last in offered.iter().chain(self.told.last()) {
+            let apart = now.uptime >= *last + Duration::from_secs(15);
+            law!(apart, "law 5: less than 15 s after the last offer");
+        }
+        Ok(())
+    }
+
+    fn bucket(&self, now: Now) -> Law {
+        let offers = self.offers.iter().map(|offer| offer.at);
+        let mut all: Vec<_> = offers.chain(self.told.iter().copied()).collect();
+        all.sort_unstable();
+        for (i, first) in all.iter().enumerate() {
+            let earned = now.uptime.saturating_sub(*first).as_secs() / 600;
+            let count = (all.len() - i) as u64;
             law!(count <= 10 + earned, "law 5: the bucket is empty");
         }
         Ok(())
+    }
+
+    /// Something left beside the settings for OpAMP: at once after those, if
+    /// the agent came back with them.
+    pub(crate) fn told(&mut self, now: Now) -> Law {
+        let last = self.told.last();
+        let apart = last.is_none_or(|last| now.uptime >= *last + Duration::from_secs(15));
+        law!(apart, "law 5: told twice in 15 s");
+        self.told.push(now.uptime);
+        self.bucket(now)
+    }
+
+    pub(crate) fn last_is_external(&self) -> bool {
+        let last = self.offers.last();
+        last.is_some_and(|offer| offer.revision.is_external())
+    }
+
+    /// It had departed: what it was offered then did its work.
+    pub(crate) fn returned(&mut self) {
+        if let Some(offer) = self.offers.last_mut() {
+            offer.landed = true;
+            self.attempts.remove(&offer.revision.marker());
+        }
     }
 
     /// Evidence was announced: attempts begin anew.
