@@ -349,6 +349,7 @@ impl Revision {
             number: self.number,
             sections: self.sections.clone(),
             first: self.first.clone(),
+            largest: OnceLock::new(),
             beside: Encoded::default(),
             largest: OnceLock::new(),
         })
