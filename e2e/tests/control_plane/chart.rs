@@ -123,12 +123,17 @@ async fn every_value_does_what_it_says() -> Result<()> {
         "authenticators[0].agentToken.secretName=x",
     ];
     ensure!(names(&rendered(&tokens).await?) == names(&rendered(&[]).await?));
+    let people = |all: &[Value], name: &str| named(all, "ClusterRole", "", name).is_some();
     let accounts = [
         "authenticators[0].name=a",
         "authenticators[0].serviceAccount.audience=x",
         "homeNamespaces={a,ops}",
     ];
     let all = rendered(&accounts).await?;
+    for name in ["ops-opamp-operator-agent", "ops-opamp-operator-admin"] {
+        let without = rendered(&[&accounts[..], &["rbac.aggregate=false"]].concat()).await?;
+        ensure!(people(&all, name) && !people(&without, name), "{name}");
+    }
     for namespace in ["a", "ops"] {
         let role = named(&all, "Role", namespace, "opamp-operator-agents");
         let role = role.context("no role")?.to_string();
