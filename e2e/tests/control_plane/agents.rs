@@ -2,10 +2,11 @@
 //! written by nobody but the operator.
 
 use anyhow::{Result, ensure};
-use e2e::cluster::ClusterWorld;
+use e2e::cluster::{ClusterWorld, RELEASE};
 use e2e::eventually::{Look, eventually_async};
 use e2e::scene::{PROFILE, SOON, Setup};
 
+use crate::accounts::by_account;
 use crate::probe::{Probe, bearing};
 use crate::steps::{ready, shows_leaf};
 
@@ -98,7 +99,11 @@ async fn agents_are_found_by_what_became_of_their_settings() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn people_look_at_agents_and_write_profiles_by_their_usual_roles() -> Result<()> {
-    let mut world = ClusterWorld::new("people", Setup::default()).await?;
+    let setup = Setup {
+        authenticators: Some(by_account()),
+        ..Setup::default()
+    };
+    let mut world = ClusterWorld::new("people", setup).await?;
     for role in ["view", "edit", "admin"] {
         let (name, role, user) = (
             format!("{role}-in-test"),
@@ -124,6 +129,7 @@ async fn people_look_at_agents_and_write_profiles_by_their_usual_roles() -> Resu
         ("admin", "create", agents, false, false),
         ("admin", "update", agents, true, false),
         ("admin", "delete", profiles, false, true),
+        ("admin", "connect", agents, false, false),
     ] {
         let user = format!("--as={role}-in-test");
         let mut ask = vec!["auth", "can-i", verb, resource, &user];
@@ -141,6 +147,37 @@ async fn people_look_at_agents_and_write_profiles_by_their_usual_roles() -> Resu
         })
         .await?;
     }
+    // Nobody has `connect`, and the administrator of a namespace gives it.
+    let namespace = world.api.namespace().to_owned();
+    let agent = format!("--clusterrole={namespace}-{RELEASE}-agent");
+    let whom = format!("--serviceaccount={namespace}:default");
+    for (role, may) in [("edit", false), ("admin", true)] {
+        let user = format!("--as={role}-in-test");
+        let bind = [
+            "--namespace",
+            &namespace,
+            "create",
+            "rolebinding",
+            "agents",
+            &agent,
+            &whom,
+            &user,
+        ];
+        let output = world.kubectl.output(&bind, "").await?;
+        ensure!(output.success == may, "{role}: {}", output.stderr);
+    }
+    let user = format!("--as=system:serviceaccount:{namespace}:default");
+    let ask = [
+        "--namespace",
+        &namespace,
+        "auth",
+        "can-i",
+        "connect",
+        agents,
+        &user,
+    ];
+    let output = world.kubectl.output(&ask, "").await?;
+    ensure!(output.stdout.trim() == "yes", "{}", output.stderr);
     world.start_operator().await?;
     world.finish().await
 }

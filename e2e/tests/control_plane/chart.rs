@@ -175,12 +175,18 @@ async fn every_value_does_what_it_says() -> Result<()> {
             .iter()
             .any(|name| name.ends_with("-agents") || name.ends_with("-reviews"))
     );
+    let people = |all: &[Value], name: &str| named(all, "ClusterRole", "", name).is_some();
     let accounts = [
         "authenticators[0].name=a",
         "authenticators[0].serviceAccount.audience=x",
         "homeNamespaces={a,ops}",
     ];
     let all = rendered(&accounts).await?;
+    // Who administers a namespace lets its ServiceAccounts connect.
+    let without = rendered(&[&accounts[..], &["rbac.aggregate=false"]].concat()).await?;
+    let (connect, admin) = ("ops-opamp-operator-connect", "ops-opamp-operator-admin");
+    ensure!(people(&all, connect) && people(&without, connect));
+    ensure!(people(&all, admin) && !people(&without, admin));
     for namespace in ["a", "ops"] {
         let role = named(&all, "Role", namespace, "opamp-operator-agents");
         let role = role.context("no role")?.to_string();
