@@ -265,7 +265,7 @@ impl Controller {
         let (rollout, again) = if self.leads {
             (rollout, again)
         } else {
-            (self.follow(key, &current, &rollout), None)
+            self.follow(key, &current, (rollout, again))
         };
         match again {
             Some(at) => self.replan.insert(key.clone(), at),
