@@ -351,7 +351,6 @@ impl Revision {
             first: self.first.clone(),
             largest: OnceLock::new(),
             beside: Encoded::default(),
-            largest: OnceLock::new(),
         })
     }
 
