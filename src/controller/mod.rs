@@ -26,7 +26,7 @@ use opamp_operator_core::{
 use rustls::crypto::CryptoProvider;
 use tokio::{
     sync::{mpsc, watch},
-    time::sleep_until,
+    time::{MissedTickBehavior, interval, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -198,8 +198,10 @@ impl Controller {
     /// Runs until the backend is gone or `closing` is cancelled.
     pub async fn run(mut self, closing: CancellationToken) {
         self.want();
-        let mut tick = tokio::time::interval(TICK);
-        let mut forget = tokio::time::interval(FORGET_EVERY);
+        let mut tick = interval(TICK);
+        // It waits while another process leads.
+        let mut forget = interval(FORGET_EVERY);
+        forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.hub.health.controller.beat();
             let next = self
@@ -216,7 +218,7 @@ impl Controller {
                 Some(authentication) = self.setup.reloads.recv() => self.reload(authentication),
                 () = self.hub.roster.changed() => {}
                 _ = tick.tick() => self.hub.roster.tick(self.hub.clock.now()),
-                _ = forget.tick() => self.forget_agents().await,
+                _ = forget.tick(), if self.leads => self.forget_agents().await,
                 () = sleep_until(next) => {}
             }
             while let Ok(observation) = self.port.observations.try_recv() {

@@ -51,9 +51,6 @@ impl Controller {
     /// certificate that lets them in. A token has no end while its revision is
     /// in force, and agents that come once and never again would pile up.
     pub(super) async fn forget_agents(&mut self) {
-        if !self.leads {
-            return;
-        }
         let now = self.hub.clock.now();
         let over = |record: &AgentRecord| {
             let holds = |entry: &LedgerEntry| {
