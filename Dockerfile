@@ -1,5 +1,6 @@
-# The usual way to the image, for those who have a builder of containers. It is not
-# the same byte for byte as that of `make image`, which needs none.
+# The usual way to the image, for those who have a builder of containers. `make image`
+# needs none, is the same byte for byte wherever it is built, and says what it is
+# made of.
 FROM rust:1.95-trixie AS build
 WORKDIR /src
 COPY . .
@@ -9,6 +10,8 @@ RUN target="$(uname -m)-unknown-linux-gnu" \
  && install -D "target/$target/release/opamp-operator" /image/opamp-operator
 
 FROM scratch
+# Whom the `jwks.url` of an authenticator may be vouched for by.
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /image/ /src/LICENSE /
 USER 65532:65532
 ENTRYPOINT ["/opamp-operator"]

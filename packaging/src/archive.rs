@@ -226,7 +226,10 @@ mod tests {
         }
     }
 
-    fn entries(bytes: &[u8]) -> Result<BTreeMap<String, (u32, u64, Vec<u8>)>> {
+    /// Permissions, time and content.
+    type Entry = (u32, u64, Vec<u8>);
+
+    fn entries(bytes: &[u8]) -> Result<BTreeMap<String, Entry>> {
         let mut all = BTreeMap::new();
         for entry in tar::Archive::new(bytes).entries()? {
             let mut entry = entry?;
@@ -271,8 +274,8 @@ mod tests {
         ensure!(config["rootfs"]["diff_ids"] == json!([content]));
         ensure!(config["config"]["User"] == "65532:65532");
         let files = entries(&plain)?;
-        let names: Vec<&str> = files.keys().map(String::as_str).collect();
-        ensure!(names == ["LICENSE", "bin/", "bin/thing"], "{names:?}");
+        let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+        ensure!(paths == ["LICENSE", "bin/", "bin/thing"], "{paths:?}");
         ensure!(files["bin/thing"].0 == 0o555 && files["bin/thing"].1 == 0);
         Ok(())
     }

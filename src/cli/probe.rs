@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use anyhow::{Context as _, bail, ensure};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Collected, Empty, Limited};
 use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{ClientConfig, RootCertStore};
@@ -88,7 +88,7 @@ async fn ask(uri: Uri, tls: ClientConfig) -> anyhow::Result<()> {
         StatusCode::NOT_FOUND => bail!("there is no OpAMP at this path (404)"),
         status => {
             let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
-            let body = body.map(|body| body.to_bytes()).unwrap_or_default();
+            let body = body.map(Collected::to_bytes).unwrap_or_default();
             let said = String::from_utf8_lossy(&body);
             let line = said.lines().next().unwrap_or_default();
             // What a stranger says must not steer a terminal.

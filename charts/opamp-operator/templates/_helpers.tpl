@@ -129,7 +129,7 @@ limits:
 
 {{- define "opamp-operator.reloadedConfiguration" -}}
 authenticators:
-  {{- toYaml .Values.authenticators | nindent 2 }}
+  {{- .Values.authenticators | default list | toYaml | nindent 2 }}
 {{- range $name := list "homeNamespaces" "anonymous" "denyList" }}
 {{- with index $.Values $name }}
 {{ $name }}:

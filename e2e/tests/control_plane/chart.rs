@@ -1,10 +1,12 @@
 //! The chart: well-formed, strict about its values, with the definition of this
 //! repository.
 
-use std::{fs, io::Write as _};
+mod sets;
+
+use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use e2e::cluster::{RELEASE, random_suffix, repository, shared};
+use e2e::cluster::{RELEASE, repository, shared};
 use serde_json::Value;
 
 fn chart() -> Result<String> {
@@ -75,17 +77,6 @@ async fn every_value_does_what_it_says() -> Result<()> {
     let (have, wanted) = (definition["spec"].clone(), ours["spec"].clone());
     ensure!(whole(have) == whole(wanted), "another definition");
     ensure!(keeps(definition), "{}", definition["metadata"]);
-    let names = |all: &[Value]| -> Vec<String> {
-        let text = |object: &Value, pointer| {
-            let value = object.pointer(pointer).and_then(Value::as_str);
-            value.unwrap_or_default().to_owned()
-        };
-        let name = |object: &Value| {
-            let (kind, name) = (text(object, "/kind"), text(object, "/metadata/name"));
-            format!("{kind} {}/{name}", text(object, "/metadata/namespace"))
-        };
-        all.iter().map(name).collect()
-    };
     let mut seen = names(&all);
     seen.sort();
     ensure!(
@@ -124,9 +115,11 @@ async fn every_value_does_what_it_says() -> Result<()> {
     ensure!(names(&all).iter().all(|name| !name.contains("Role")));
     let all = rendered(&["rbac.aggregate=false"]).await?;
     ensure!(!names(&all).iter().any(|name| name.ends_with("-edit")));
+    names_are_what_they_are_set_to().await
+}
 
-    // The operator's configuration has what the operator has by default, and only
-    // what needs a restart replaces the Pod.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_needs_a_restart_replaces_the_pod() -> Result<()> {
     let checksum = |all: &[Value]| -> Result<String> {
         let deployment = find(all, "Deployment", "ops").context("no Deployment")?;
         let annotations = &deployment["spec"]["template"]["metadata"]["annotations"];
@@ -144,7 +137,11 @@ async fn every_value_does_what_it_says() -> Result<()> {
     for value in ["reviewSeconds=1", "limits.connections=1", "path=/x"] {
         ensure!(checksum(&rendered(&[value]).await?)? != before, "{value}");
     }
+    Ok(())
+}
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn permissions_follow_from_what_is_configured() -> Result<()> {
     let all = rendered(&["watchNamespaces={a,b}"]).await?;
     for namespace in ["a", "b"] {
         let binding = find(&all, "RoleBinding", namespace).context("no binding")?;
@@ -194,7 +191,10 @@ async fn every_value_does_what_it_says() -> Result<()> {
         let reviews = named(&all, kind, "", "ops-opamp-operator-reviews");
         ensure!(reviews.is_some(), "no {kind}");
     }
+    Ok(())
+}
 
+async fn names_are_what_they_are_set_to() -> Result<()> {
     let account = ["serviceAccount.create=false", "serviceAccount.name=mine"];
     let all = rendered(&account).await?;
     ensure!(find(&all, "ServiceAccount", "ops").is_none());
@@ -227,95 +227,6 @@ async fn the_admission_policy_is_for_the_watched_namespaces() -> Result<()> {
     Ok(())
 }
 
-/// Whoever changes the chart sees here what people get.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_default_is_rendered_as_it_is_shown() -> Result<()> {
-    let chart = chart()?;
-    let arguments = ["template", RELEASE, &chart, "--namespace", "opamp-system"];
-    // The definitions are in `crds/` already.
-    let arguments = [&arguments[..], &["--set", "crds.enabled=false"]].concat();
-    let made = shared().await?.helm()?.run(&arguments).await?;
-    let path = "charts/opamp-operator/examples/default.yaml";
-    if std::env::var_os("UPDATE").is_some() {
-        fs::write(repository().join(path), made)?;
-    } else {
-        ensure!(
-            made == read(path)?,
-            "{path} is another: run `UPDATE=1 cargo test --package e2e --test control_plane the_default_is_rendered`"
-        );
-    }
-    Ok(())
-}
-
-/// Each set of values in `ci/` is one that people have.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_set_of_values_lints_and_is_taken_by_an_api_server() -> Result<()> {
-    let cluster = shared().await?;
-    cluster.install_definitions().await?;
-    cluster.install_gateway_definitions().await?;
-    let (chart, kubectl, helm) = (chart()?, cluster.kubectl()?, cluster.helm()?);
-    let api = cluster.api().await?;
-    for namespace in ["team-a", "team-b", "edge", "strangers"] {
-        api.make_namespace(namespace).await?;
-    }
-    let folder = repository().join("charts/opamp-operator/ci");
-    let mut sets: Vec<_> = fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
-    sets.sort_by_key(std::fs::DirEntry::file_name);
-    ensure!(sets.len() >= 7, "{sets:?}");
-    for set in sets {
-        let (path, name) = (set.path(), set.file_name());
-        let name = name.to_string_lossy();
-        let values = path.to_str().context("a path in UTF-8")?;
-        helm.run(&["lint", "--strict", &chart, "--values", values])
-            .await?;
-        // What the Pod is judged by.
-        let label = "pod-security.kubernetes.io/enforce=restricted";
-        let namespace = format!("e2e-chart-{}", random_suffix()?);
-        api.make_namespace(&namespace).await?;
-        kubectl
-            .run(&["label", "namespace", &namespace, label])
-            .await?;
-        let template = ["template", RELEASE, &chart, "--namespace", &namespace];
-        // Other tests write the definitions at the same time.
-        let values = ["--values", values, "--set", "crds.enabled=false"];
-        let objects = helm.run(&[&template[..], &values].concat()).await?;
-        let taken = kubectl
-            .output(&["apply", "--dry-run=server", "-f", "-"], &objects)
-            .await?;
-        ensure!(taken.success, "{name}: {}", taken.stderr);
-        // A Deployment is only warned of what its Pods would be refused for.
-        ensure!(
-            !taken.stderr.contains("Warning"),
-            "{name}: {}",
-            taken.stderr
-        );
-        let configuration = ["--show-only", "templates/configmap.yaml"];
-        let text = helm
-            .run(&[&template[..], &values, &configuration].concat())
-            .await?;
-        checked(&text).with_context(|| format!("{name}: {text}"))?;
-        for kind in ["deployment.apps", "service", "configmap"] {
-            ensure!(taken.stdout.contains(kind), "{name}: {}", taken.stdout);
-        }
-    }
-    Ok(())
-}
-
-/// The operator takes the configuration that the chart made for it.
-fn checked(rendered: &str) -> Result<()> {
-    let map = rendered.split("\n---\n").next().unwrap_or_default();
-    let map: Value = serde_saphyr::from_str(map.trim_start_matches("---\n"))?;
-    let text = map["data"]["operator.yaml"].as_str();
-    let mut file = tempfile::NamedTempFile::new()?;
-    file.write_all(text.context("no configuration")?.as_bytes())?;
-    let mut command = std::process::Command::new(e2e::operator::binary()?);
-    command.args(["config", "check"]).arg(file.path());
-    let output = command.output()?;
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    ensure!(output.status.success(), "{said}");
-    Ok(())
-}
-
 /// What the chart makes of some values, in namespace `ops`.
 async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
     let chart = chart()?;
@@ -345,6 +256,19 @@ fn whole(value: Value) -> Value {
         },
         other => other,
     }
+}
+
+/// Kind, namespace and name of each object.
+fn names(all: &[Value]) -> Vec<String> {
+    let text = |object: &Value, pointer| {
+        let value = object.pointer(pointer).and_then(Value::as_str);
+        value.unwrap_or_default().to_owned()
+    };
+    let name = |object: &Value| {
+        let (kind, name) = (text(object, "/kind"), text(object, "/metadata/name"));
+        format!("{kind} {}/{name}", text(object, "/metadata/namespace"))
+    };
+    all.iter().map(name).collect()
 }
 
 fn find<'a>(all: &'a [Value], kind: &str, namespace: &str) -> Option<&'a Value> {
