@@ -208,6 +208,16 @@ impl Operator {
         self.process.terminate();
     }
 
+    /// Has it stand still until [`Operator::go_on`].
+    pub fn stand_still(&self) {
+        self.process.stand_still();
+    }
+
+    /// Has it go on as if no time had passed.
+    pub fn go_on(&self) {
+        self.process.go_on();
+    }
+
     /// Waits until it has ended after it was asked to.
     ///
     /// # Errors

@@ -141,6 +141,20 @@ impl Process {
         }
     }
 
+    /// Has the process stand still until [`Process::go_on`].
+    pub fn stand_still(&self) {
+        if self.ended.is_none() {
+            let _ = rustix::process::kill_process(self.group, Signal::STOP);
+        }
+    }
+
+    /// Has it go on.
+    pub fn go_on(&self) {
+        if self.ended.is_none() {
+            let _ = rustix::process::kill_process(self.group, Signal::CONT);
+        }
+    }
+
     /// Waits until it has ended by itself.
     ///
     /// # Errors

@@ -2,6 +2,8 @@
 //! agents by what that one published, and write only of agents that are with
 //! them.
 
+use std::time::Duration;
+
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{identity::LedgerEntry, offer::Revision, rollout::Rollout};
 
@@ -53,8 +55,14 @@ impl Controller {
     }
 
     /// How far a revision may go that another process publishes: to everyone
-    /// once it was seen to do no harm. That one alone chooses who is first.
-    pub(super) fn follow(&self, key: &ProfileKey, current: &Revision, own: &Rollout) -> Rollout {
+    /// once it was seen to do no harm. That one chooses who is first, unless
+    /// nobody is with it.
+    pub(super) fn follow(
+        &self,
+        key: &ProfileKey,
+        current: &Revision,
+        own: (Rollout, Option<Duration>),
+    ) -> (Rollout, Option<Duration>) {
         let status = self.catalog.get(key).map(|state| &state.stored.status);
         let status = status.filter(|status| {
             let number = status.revision.as_ref().map(|revision| revision.number);
@@ -62,10 +70,14 @@ impl Controller {
         });
         let counts = status.and_then(|status| status.agents);
         let told = counts.is_some_and(|counts| counts.up_to_date + counts.departed > 0);
-        Rollout {
-            number: current.number(),
-            opened: own.opened || told,
-            ..Rollout::default()
+        if counts.is_some_and(|counts| counts.connected == 0) && !told {
+            return own;
         }
+        let rollout = Rollout {
+            number: current.number(),
+            opened: own.0.opened || told,
+            ..Rollout::default()
+        };
+        (rollout, None)
     }
 }

@@ -240,7 +240,7 @@ impl Controller {
         let (rollout, again) = if self.leads {
             (rollout, again)
         } else {
-            (self.follow(key, &current, &rollout), None)
+            self.follow(key, &current, (rollout, again))
         };
         match again {
             Some(at) => self.replan.insert(key.clone(), at),

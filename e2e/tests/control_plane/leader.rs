@@ -9,11 +9,11 @@ use e2e::manifests::{CLIENT_TLS, offerable_tls};
 use e2e::operator::Operator;
 use e2e::pki::{DAY, KeyKind, Leaf, Window};
 use e2e::process::{LogMark, read_from};
-use e2e::scene::{PROFILE, Setup};
+use e2e::scene::{PROFILE, SOON, Setup};
 use serde_json::Value;
 
 use crate::statuses::told;
-use crate::steps::{everyone_runs, nobody_was_refused, offers, ready, stays_unoffered};
+use crate::steps::{everyone_runs, nobody_was_refused, offers, ready, shows_leaf, stays_unoffered};
 
 /// What the holder of the Lease says.
 const LEADS: &str = "holding the Lease";
@@ -112,11 +112,11 @@ async fn law8_two_processes_serve_what_one_of_them_publishes() -> Result<()> {
     // Its first settings come from a process that publishes nothing.
     let two = world.supervisor("a2").await?;
     let agents = [one, two];
-    crate::steps::shows_leaf(&world, &agents[1], &leaf).await?;
+    shows_leaf(&world, &agents[1], &leaf).await?;
 
     let renewed = renew(&mut world, "renewed", 60).await?;
     for uid in &agents {
-        crate::steps::shows_leaf(&world, uid, &renewed).await?;
+        shows_leaf(&world, uid, &renewed).await?;
     }
     ensure!(published(&world).await? == [1, 2]);
     for uid in &agents {
@@ -148,4 +148,42 @@ async fn law8_two_processes_serve_what_one_of_them_publishes() -> Result<()> {
     world.start_operator_again().await?;
     second.stop().await?;
     world.finish().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn law8_a_holder_that_stood_still_writes_nothing_when_it_goes_on() -> Result<()> {
+    let (mut world, leaf) = ClusterWorld::with_mutual_tls("still", Setup::default()).await?;
+    let agents = [world.supervisor("a1").await?];
+    everyone_runs(&world, &agents, &leaf, 1).await?;
+    let mut second = world.second_operator().await?;
+    let begun = Instant::now();
+    world.operator_mut()?.stand_still();
+    leads(&mut second, begun, LEASE).await?;
+    // The agent is still with the first one, and waits.
+    let renewed = renew(&mut world, "renewed", 60).await?;
+    let from = LogMark::default();
+    let in_force = "revision=2 marker";
+    second.wait_for_log(in_force, from, SOON).await?;
+    let first = world.operator_mut()?;
+    let from = LogMark::end_of(first.log());
+    first.go_on();
+    first.wait_for_log("the Lease is lost", from, SOON).await?;
+    // What the second one published reaches the agent through the first one,
+    // with which alone there is an agent to begin with.
+    shows_leaf(&world, &agents[0], &renewed).await?;
+    ensure!(published(&world).await? == [1, 2]);
+    ensure!(offers(&world, &agents[0]).len() == 2);
+    let log = read_from(world.operator_mut()?.log(), from);
+    ensure!(!log.contains(LEADS), "two lead");
+    nobody_was_refused(&world)?;
+    second.stop().await?;
+    leads_again(&mut world, from).await?;
+    ready(&world, 2, 1).await?;
+    world.finish().await
+}
+
+/// The first process holds the Lease once more.
+async fn leads_again(world: &mut ClusterWorld, from: LogMark) -> Result<()> {
+    let first = world.operator_mut()?;
+    first.wait_for_log(LEADS, from, LEASE).await.map(drop)
 }

@@ -15,6 +15,7 @@ use e2e::tap::{Kind, Side};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
+use crate::statuses::{versions, watch};
 use crate::steps::{everyone_runs, nobody_was_refused, offers, ready, stays_unoffered};
 
 const SERVICE: &str = "opamp";
@@ -73,6 +74,8 @@ async fn law8_agents_come_through_a_rolling_update_unoffered_and_unrefused() -> 
         agents.push(world.supervisor(&format!("a{number}")).await?);
     }
     everyone_runs(&world, &agents, &leaf, 1).await?;
+    let file = world.folder().join("watch.json");
+    let watched = watch(&world, &file)?;
     let mut second = world.second_operator().await?;
     ensure!(second.admin("/readyz").await?.contains("200 OK"));
 
@@ -109,6 +112,20 @@ async fn law8_agents_come_through_a_rolling_update_unoffered_and_unrefused() -> 
     second.wait_for_log("holding the Lease", from, SOON).await?;
     ready(&world, 1, u64::try_from(AGENTS)?).await?;
     nobody_was_refused(&world)?;
+    // Whoever looked at the profile saw nothing of it all.
+    let seen = versions(&file);
+    drop(watched);
+    ensure!(!seen.is_empty());
+    for version in &seen {
+        let status = &version["status"];
+        let all = status["conditions"].as_array().into_iter().flatten();
+        let mut ready = all.filter(|one| one["type"] == "Ready");
+        let ready = ready.next().is_some_and(|ready| ready["status"] == "True");
+        let counts = &status["agents"];
+        let whole = counts["connected"] == AGENTS && counts["upToDate"] == AGENTS;
+        ensure!(ready && whole, "{status:#}");
+    }
+    println!("{} versions of the profile meanwhile", seen.len());
 
     let window = Window::lasting(60 * DAY);
     let renewed = world.client_leaf("renewed", KeyKind::EcdsaP256, window)?;

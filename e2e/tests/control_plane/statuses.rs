@@ -18,7 +18,7 @@ use crate::steps::{nobody_was_refused, shows_leaf, stays_unoffered};
 const KIND: &str = "OpAMPConnectionProfile";
 
 /// A child that ends with the test.
-struct Watch(std::process::Child);
+pub(crate) struct Watch(std::process::Child);
 
 impl Drop for Watch {
     fn drop(&mut self) {
@@ -29,7 +29,7 @@ impl Drop for Watch {
 }
 
 /// Writes down every version of a profile that a watch tells.
-fn watch(world: &ClusterWorld, file: &std::path::Path) -> Result<Watch> {
+pub(crate) fn watch(world: &ClusterWorld, file: &std::path::Path) -> Result<Watch> {
     let namespace = world.api.namespace();
     let arguments = [
         "get", "opcp", PROFILE, "-n", namespace, "--watch", "-o", "json",
@@ -42,7 +42,7 @@ fn watch(world: &ClusterWorld, file: &std::path::Path) -> Result<Watch> {
 }
 
 /// The versions so far; the last line may be half written.
-fn versions(file: &std::path::Path) -> Vec<Value> {
+pub(crate) fn versions(file: &std::path::Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let all = serde_json::Deserializer::from_str(&text).into_iter::<Value>();
     all.map_while(Result::ok)
