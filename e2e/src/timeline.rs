@@ -55,6 +55,12 @@ impl Timeline {
         self.push(who, what.into());
     }
 
+    /// All entries so far.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        self.lock().clone()
+    }
+
     /// All entries as lines.
     #[must_use]
     pub fn render(&self) -> String {

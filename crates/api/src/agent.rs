@@ -182,7 +182,7 @@ pub struct OpAMPAgentStatus {
     /// Other profiles that select the agent and give way to that one, best
     /// first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "atomic"))]
+    #[schemars(length(max = 128), extend("x-kubernetes-list-type" = "atomic"))]
     pub overridden: Vec<ProfileKey>,
 
     /// Whether the agent is connected.

@@ -37,6 +37,7 @@ pub(super) async fn run(
             client.greet(std::mem::take(&mut first));
             // However it ends: who is not stopped connects again.
             let _ = talk(&client, &process, &mut socket).await;
+            process.note("is disconnected");
         }
         let _ = timeout(CLOSE, socket.get_mut().shutdown()).await;
         if client.stopping.is_cancelled() {
@@ -68,9 +69,13 @@ async fn connect(
         match attempt {
             Ok(Ok(socket)) => {
                 client.connected.send_replace(true);
+                process.note("is connected");
                 return Some(socket);
             }
-            Ok(Err(asked)) => wait = wait.max(asked),
+            Ok(Err(asked)) => {
+                process.note(&format!("is refused for {asked:?}"));
+                wait = wait.max(asked);
+            }
             Err(error) => process.note(&format!("cannot connect: {error:#}")),
         }
     }

@@ -140,6 +140,7 @@ impl Process {
     /// Settings are offered: the client that heard them goes on in the meantime.
     pub(super) fn offered(self: &Arc<Self>, hash: Bytes, settings: OpAmpConnectionSettings) {
         let process = Arc::clone(self);
+        self.note("is offered settings");
         self.spawn(async move {
             if process.options.mode.verifies() {
                 persist::apply(&process, hash, settings).await;

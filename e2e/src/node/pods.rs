@@ -13,7 +13,7 @@ pub const ACCOUNT: &str = "edge-agent";
 pub const AGENTS: &str = "edge-agent";
 
 /// The audience of the operator.
-const AUDIENCE: &str = "opamp-operator.dev";
+pub const AUDIENCE: &str = "opamp-operator.dev";
 
 /// The configuration of supervisors that dial this, and of their collectors.
 #[must_use]

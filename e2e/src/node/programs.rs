@@ -19,7 +19,7 @@ pub const PAUSE: &str = "registry.test/pause:1";
 const PODS: &str = "10.244.0.0/24";
 
 /// The names of Services end with it.
-const DOMAIN: &str = "cluster.local";
+pub(super) const DOMAIN: &str = "cluster.local";
 
 /// Where containerd listens.
 pub(super) fn socket(folder: &Path) -> PathBuf {

@@ -7,10 +7,14 @@ use std::fs;
 use anyhow::{Context, Result};
 
 use super::command;
+use super::programs::DOMAIN;
 use crate::process::run;
 
 /// Folders that programs of a node write to, also when they are told otherwise.
 const WRITTEN: [&str; 3] = ["/run", "/var/log", "/var/lib/cni"];
+
+/// Where programs read whom to ask for names.
+const RESOLVER: &str = "/etc/resolv.conf";
 
 /// Settings of the whole machine that the kubelet changes where it finds others.
 /// It is shown what it wants: these have no namespace.
@@ -38,6 +42,7 @@ pub(super) fn prepare(address: &str) -> Result<()> {
         run(command("ip", &arguments))?;
     }
     fs::write("/proc/sys/net/ipv4/ip_forward", "1").context("cannot forward packets")?;
+    let resolver = fs::canonicalize(RESOLVER);
     for folder in WRITTEN {
         fs::create_dir_all(folder)?;
         run(command("mount", &["-t", "tmpfs", "tmpfs", folder]))?;
@@ -50,6 +55,18 @@ pub(super) fn prepare(address: &str) -> Result<()> {
         fs::write(&shown, format!("{value}\n"))?;
         run(command("mount", &["--bind", &shown, &setting]))?;
     }
+    // Who is on the node finds Services by name, as Pods do.
+    let own = "/run/resolv.conf.e2e";
+    let names = format!("nameserver {address}\nsearch {DOMAIN}\noptions ndots:5\n");
+    fs::write(own, names)?;
+    let resolver = resolver.context(RESOLVER)?;
+    if !resolver.exists() {
+        // It was in a folder that is covered now.
+        fs::create_dir_all(resolver.parent().unwrap_or(&resolver))?;
+        fs::write(&resolver, "")?;
+    }
+    let resolver = resolver.display().to_string();
+    run(command("mount", &["--bind", own, &resolver]))?;
     Ok(())
 }
 

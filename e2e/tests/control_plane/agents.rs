@@ -149,7 +149,7 @@ async fn people_look_at_agents_and_write_profiles_by_their_usual_roles() -> Resu
     }
     // Nobody has `connect`, and the administrator of a namespace gives it.
     let namespace = world.api.namespace().to_owned();
-    let agent = format!("--clusterrole={namespace}-{RELEASE}-agent");
+    let agent = format!("--clusterrole={namespace}-{RELEASE}-connect");
     let whom = format!("--serviceaccount={namespace}:default");
     for (role, may) in [("edit", false), ("admin", true)] {
         let user = format!("--as={role}-in-test");

@@ -83,6 +83,7 @@ async fn every_value_does_what_it_says() -> Result<()> {
         seen == [
             "Certificate ops/opamp-operator-ca",
             "Certificate ops/opamp-operator-serving",
+            "ClusterRole /ops-opamp-operator-admin",
             "ClusterRole /ops-opamp-operator-connect",
             "ClusterRole /ops-opamp-operator-edit",
             "ClusterRole /ops-opamp-operator-reviews",

@@ -4,6 +4,7 @@
 //! Everything is judged from outside: what Helm and kubectl say, what the API
 //! says and the logs of the containers.
 
+mod crowd;
 mod on_a_node;
 mod permissions;
 mod story;

@@ -16,10 +16,17 @@ use e2e::pki::{Ca, KeyKind};
 use e2e::scene::PROFILE;
 use serde_json::{Value, json};
 
+use crate::crowd::Crowd;
 use crate::permissions;
 
-/// How many agents there are.
-const AGENTS: usize = 4;
+/// How many agents are Pods.
+const PODS: usize = 4;
+
+/// How many more there are, so that an upgrade is one under load.
+const CROWD: usize = 100;
+
+/// All of them.
+const AGENTS: usize = PODS + CROWD;
 
 /// How long anything may take that takes Pods a while on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -29,7 +36,10 @@ const ENDPOINT: &str = "wss://opamp-operator.opamp-system.svc:4320/v1/opamp";
 
 pub(crate) async fn tell() -> Result<()> {
     let world = NodeWorld::start().await?;
-    let story = Story { world: &world };
+    let mut story = Story {
+        world: &world,
+        crowd: None,
+    };
     story.refuses_what_is_not_restricted().await?;
     story.install().await?;
     permissions::are_what_the_chart_says(&world).await?;
@@ -47,6 +57,7 @@ pub(crate) async fn tell() -> Result<()> {
 
 struct Story<'a> {
     world: &'a NodeWorld,
+    crowd: Option<Crowd>,
 }
 
 /// What the log of each agent's Pod says so far.
@@ -120,7 +131,7 @@ impl Story<'_> {
         Ok(())
     }
 
-    async fn start_agents(&self) -> Result<()> {
+    async fn start_agents(&mut self) -> Result<()> {
         let world = self.world;
         let account = json!({
             "apiVersion": "v1",
@@ -135,13 +146,14 @@ impl Story<'_> {
             account,
             config_map("server-ca", "ca.crt", &ca),
             pods::configuration(ENDPOINT),
-            pods::deployment(AGENTS),
+            pods::deployment(PODS),
         ];
         world.apply(TEAM, &objects).await?;
         let role = format!("--clusterrole={OPERATOR}-{RELEASE}-connect");
         let subject = format!("--serviceaccount={TEAM}:{}", pods::ACCOUNT);
         let bind = ["create", "rolebinding", "opamp-connect", &role, &subject];
         world.kubectl(TEAM, &bind, "").await?;
+        self.crowd = Some(Crowd::start(world, ENDPOINT, &ca, CROWD).await?);
         let what = "every agent is connected";
         let known = world.wait_for(what, (TEAM, "OpAMPAgent"), PATIENCE, |agents| {
             let all = agents.len() == AGENTS && agents.iter().all(is_connected);
@@ -149,7 +161,8 @@ impl Story<'_> {
             (all && agents.iter().all(account)).then_some(())
         });
         known.await?;
-        let what = format!("{AGENTS} Pods connected by their projected tokens");
+        let what =
+            format!("{PODS} Pods are connected by their projected tokens, and {CROWD} doubles");
         world.timeline.add("agents", what);
         Ok(())
     }
@@ -188,7 +201,12 @@ impl Story<'_> {
         });
         run.await?;
         let shown = world.kubectl(TEAM, &["get", "opag"], "").await?;
-        world.timeline.add("agents", format!("{what}\n{shown}"));
+        let pods = |line: &&str| line.starts_with("NAME") || line.contains(pods::AGENTS);
+        let shown: Vec<&str> = shown.lines().filter(pods).collect();
+        ensure!(shown.len() == 1 + PODS, "{shown:?}");
+        world
+            .timeline
+            .add("agents", format!("{what}\n{}", shown.join("\n")));
         Ok(())
     }
 
@@ -233,13 +251,15 @@ impl Story<'_> {
         let pods = world.api.list("Pod").await?;
         let container = &pods["items"][0]["status"]["containerStatuses"][0];
         let id = container["containerID"].as_str().context("no container")?;
+        let before = container["restartCount"].as_u64();
         let kill = async || {
             world.node.kill_container(id)?;
             let what = "the container is started again";
             let again = world.wait_for(what, (OPERATOR, "Pod"), PATIENCE, |pods| {
                 let [pod] = pods else { return None };
                 let container = &pod["status"]["containerStatuses"][0];
-                (container["restartCount"] == 1 && is_ready(pod)).then_some(())
+                let again = container["restartCount"].as_u64() > before;
+                (again && is_ready(pod)).then_some(())
             });
             again.await
         };
@@ -286,7 +306,8 @@ impl Story<'_> {
         D: AsyncFnOnce() -> Result<()>,
     {
         let world = self.world;
-        let before = self.heard()?;
+        let crowd = self.crowd.as_ref().context("there is no crowd")?;
+        let (before, crowd_before) = (self.heard()?, crowd.lived());
         let begin = world.timeline.now();
         does().await?;
         let back = e2e::eventually::eventually("every agent came back", PATIENCE, || {
@@ -296,9 +317,10 @@ impl Story<'_> {
                 now.connections > before.connections
             });
             let back = back.count();
-            e2e::eventually::Look::when(back == AGENTS, format!("{back} of {AGENTS}"))
+            e2e::eventually::Look::when(back == PODS, format!("{back} of {PODS}"))
         });
         back.await?;
+        let longest = crowd.is_back(&crowd_before, PATIENCE).await?;
         let took = world.timeline.now().saturating_sub(begin).as_secs_f64();
         self.all_run(2).await?;
         for (pod, now) in self.heard()? {
@@ -308,8 +330,10 @@ impl Story<'_> {
                 "{pod} was offered what it has: {now:?} after {before:?}"
             );
         }
+        let longest = longest.as_secs_f64();
         let said = format!(
-            "{what}: all {AGENTS} agents back {took:.1} s after its begin, none was offered anything"
+            "{what}: all {AGENTS} agents are back {took:.1} s after its begin, of the {CROWD} \
+             doubles none was away for longer than {longest:.1} s; none was offered anything"
         );
         world.timeline.add("agents", said);
         Ok(())

@@ -3,11 +3,12 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
+use jiff::Timestamp;
 use kube::{
     Api, Client,
     api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams},
 };
-use opamp_operator_api::agent::OpAMPAgent;
+use opamp_operator_api::agent::{OpAMPAgent, OpAMPAgentStatus};
 use opamp_operator_core::fleet::AgentRecord;
 use opamp_wire::InstanceUid;
 use parking_lot::Mutex;
@@ -134,12 +135,22 @@ impl Agents {
         let how = PatchParams::apply(FIELD_MANAGER).force();
         let name = key.1.to_string();
         let status = agent.status.take();
-        if !self.known.lock().contains(key) {
+        let left = status.as_ref().is_some_and(|status| !status.connected);
+        if left || !self.known.lock().contains(key) {
             let patch = Patch::Apply(&agent);
-            within(api.patch(&name, &how, &patch))
+            let stored = within(api.patch(&name, &how, &patch))
                 .await
                 .map_err(|(_, problem)| problem)?;
             self.known.lock().insert(key.clone());
+            if left {
+                if linked(stored.status.as_ref()) > linked(status.as_ref()) {
+                    // It came back to another process, which wrote that: this
+                    // one is about to end, and is late.
+                    return Ok(());
+                }
+                // Nor is that to be written between the two.
+                agent.metadata.resource_version = stored.metadata.resource_version;
+            }
         }
         agent.status = status;
         let patch = Patch::Apply(&agent);
@@ -168,11 +179,17 @@ impl Agents {
     }
 }
 
+/// When the newest connection was made that a status knows of.
+fn linked(status: Option<&OpAMPAgentStatus>) -> Option<Timestamp> {
+    Some(status?.connected_time.as_ref()?.0)
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use kube::client::Body;
+    use serde_json::{Value, json};
 
     use super::*;
 
@@ -218,6 +235,55 @@ mod tests {
         agents.close();
         agents.run().await;
         assert_eq!(*asked.lock(), ["false \"two\"", "true \"two\""]);
+    }
+
+    const UID: &str = "01a20ada-d1e4-705f-bc88-c05d1b1e5557";
+
+    fn object(connected: bool, since: &str) -> Value {
+        let identity = json!({"method": "ServiceAccount", "authenticator": "c", "subject": "a"});
+        json!({
+            "apiVersion": "opamp-operator.dev/v1alpha1",
+            "kind": "OpAMPAgent",
+            "metadata": {"name": UID, "namespace": "a", "resourceVersion": "7"},
+            "spec": {"instanceUID": UID, "identity": identity},
+            "status": {"connected": connected, "connectedTime": since},
+        })
+    }
+
+    /// What is written of an agent that left, over what is stored.
+    async fn written(stored: Value) -> Vec<(String, Value)> {
+        let asked = Arc::<Mutex<Vec<(String, Value)>>>::default();
+        let seen = Arc::clone(&asked);
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let (seen, stored) = (Arc::clone(&seen), stored.clone());
+            async move {
+                let path = request.uri().path().to_owned();
+                let bytes = request.into_body().collect_bytes().await?;
+                let body = serde_json::from_slice(&bytes).unwrap_or_default();
+                seen.lock().push((path, body));
+                let body = Body::from(serde_json::to_vec(&stored).unwrap_or_default());
+                Ok::<_, kube::Error>(http::Response::new(body))
+            }
+        });
+        let agents = Agents::new(Client::new(service, "a"));
+        let agent = serde_json::from_value(object(false, "2026-11-24T00:11:07Z")).unwrap();
+        let record = to_record(agent).unwrap();
+        let key = (record.namespace.clone(), record.uid);
+        agents.known.lock().insert(key.clone());
+        agents.write(&key, &record).await.unwrap();
+        std::mem::take(&mut *asked.lock())
+    }
+
+    #[tokio::test]
+    async fn law8_who_left_this_process_for_another_is_not_said_to_be_away() {
+        let asked = written(object(true, "2026-11-24T00:11:17Z")).await;
+        assert!(!asked.iter().any(|(path, _)| path.ends_with("/status")));
+        let asked = written(object(true, "2026-11-24T00:11:07Z")).await;
+        let (path, body) = asked.last().unwrap();
+        assert!(path.ends_with("/status"), "{path}");
+        assert_eq!(body["status"]["connected"], false);
+        // What is written meanwhile is not written over.
+        assert_eq!(body["metadata"]["resourceVersion"], "7");
     }
 
     #[tokio::test]

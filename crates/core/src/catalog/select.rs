@@ -173,7 +173,7 @@ pub fn choose(candidates: &Candidates, chooser: &Chooser<'_>) -> Choice {
 /// Of the profiles that lose an agent by precedence as many are remembered,
 /// best first: as many as its object holds, so that a restart, before the agent
 /// comes back, counts the same.
-pub const MAX_OVERRIDDEN: usize = 32;
+pub const MAX_OVERRIDDEN: usize = 128;
 
 /// The profiles that select an agent too and have to give way to the one that
 /// was chosen, best first. Those above it that wait for a proof lose nothing by
