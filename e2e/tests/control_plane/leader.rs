@@ -23,6 +23,9 @@ const LEASE: Duration = Duration::from_secs(17 + 8);
 /// A released one is taken within 2 s.
 const RELEASED: Duration = Duration::from_secs(2 + 4);
 
+/// Agents that were connected to another process are expected for two minutes.
+const EXPECTED: Duration = Duration::from_secs(180);
+
 /// Waits until an operator leads; how long after `since` that was.
 async fn leads(operator: &mut Operator, since: Instant, within: Duration) -> Result<Duration> {
     let from = LogMark::default();
@@ -169,7 +172,12 @@ async fn law8_a_holder_that_stood_still_writes_nothing_when_it_goes_on() -> Resu
     first.go_on();
     first.wait_for_log("the Lease is lost", from, SOON).await?;
     // What the second one published reaches the agent through the first one,
-    // with which alone there is an agent to begin with.
+    // with which alone there is an agent to begin with: as soon as the second
+    // one expects none any more.
+    let nobody = |status: &Value| (status["agents"]["connected"] == 0).then_some(());
+    let api = world.api.clone();
+    api.wait_for_status("nobody comes to the second", PROFILE, EXPECTED, nobody)
+        .await?;
     shows_leaf(&world, &agents[0], &renewed).await?;
     ensure!(published(&world).await? == [1, 2]);
     ensure!(offers(&world, &agents[0]).len() == 2);
