@@ -11,6 +11,7 @@ pub mod images;
 mod inside;
 pub mod pods;
 mod programs;
+mod secrets;
 mod surroundings;
 mod world;
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::secrets::Secrets;
 use super::{Node, images, pods};
 use crate::cluster::api::Api;
 use crate::cluster::tools::{Helm, Kubectl};
@@ -41,6 +42,7 @@ pub struct NodeWorld {
     pub timeline: Timeline,
     folder: PathBuf,
     parts: Parts,
+    secrets: Secrets,
     finished: bool,
 }
 
@@ -76,6 +78,7 @@ impl NodeWorld {
             api,
             timeline,
             parts,
+            secrets: Secrets::default(),
             finished: false,
         })
     }
@@ -202,8 +205,29 @@ impl NodeWorld {
         files
     }
 
-    /// The end of every good test.
-    pub fn finish(mut self) {
+    /// Takes in every key and token that is in a Secret now: the leak check of
+    /// [`NodeWorld::finish`] looks for them.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn keeps_secrets(&self) -> Result<()> {
+        self.secrets.take_in(&self.api).await
+    }
+
+    /// The end of every good test: no secret is in what the operator said and
+    /// wrote.
+    ///
+    /// # Errors
+    /// When one is.
+    pub async fn finish(mut self) -> Result<()> {
+        self.keeps_secrets().await?;
+        self.secrets.are_kept(&self.kubectl, &self.folder).await?;
+        self.finished = true;
+        Ok(())
+    }
+
+    /// The end of a good test of the node itself, without any operator.
+    pub fn abandon(mut self) {
         self.finished = true;
     }
 

@@ -42,7 +42,7 @@ fn pods_run_and_the_machine_is_as_before() -> Result<()> {
             ];
             world.kubectl("default", &wait, "").await?;
             world.timeline.add("pod", "runs");
-            world.finish();
+            world.abandon();
             Ok(())
         },
     )?;

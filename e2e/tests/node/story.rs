@@ -45,14 +45,14 @@ pub(crate) async fn tell() -> Result<()> {
     permissions::are_what_the_chart_says(&world).await?;
     story.start_agents().await?;
     story.publish().await?;
+    world.keeps_secrets().await?;
     story.renew().await?;
     story.upgrade().await?;
     story.roll_back().await?;
     story.kill().await?;
     story.uninstall().await?;
     story.come_back().await?;
-    world.finish();
-    Ok(())
+    world.finish().await
 }
 
 struct Story<'a> {
