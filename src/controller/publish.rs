@@ -19,7 +19,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::Controller;
 use crate::{
-    backend::{Report, StoreError},
+    backend::{Report, StoreError, Ticket},
     hub::Unknown,
 };
 
@@ -33,10 +33,12 @@ const LEDGER_RETRY: Duration = Duration::from_secs(5);
 pub(super) struct Storing {
     draft: Draft,
     spec: Arc<OpAMPConnectionProfileSpec>,
+    ticket: Ticket,
 }
 
-/// What became of a ledger entry.
-pub(super) type Stored = (ProfileKey, Result<LedgerEntry, StoreError>);
+/// What became of a ledger entry. The ticket says of which: a profile may be
+/// deleted and made anew before the answer comes.
+pub(super) type Stored = (ProfileKey, Ticket, Result<LedgerEntry, StoreError>);
 
 impl Controller {
     pub(super) async fn publish(&mut self) {
@@ -58,6 +60,10 @@ impl Controller {
             }
             if self.catalog.withdraw(key) {
                 self.publish_target(key);
+            }
+            if !self.catalog.get(key).is_some_and(ProfileState::awaits) {
+                // Nothing waits for the ledger any more.
+                self.unstored.remove(key);
             }
             self.dirty.insert(key.clone());
         }
@@ -120,7 +126,14 @@ impl Controller {
             self.refuse(key, Reason::LedgerUnavailable, message);
         }
         let entry = draft.ledger_entry(number, now.wall);
-        self.storing.insert(key.clone(), Storing { draft, spec });
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let storing = Storing {
+            draft,
+            spec,
+            ticket,
+        };
+        self.storing.insert(key.clone(), storing);
         let (done, stored) = oneshot::channel();
         self.send(Report::Ledger(Box::new(entry), done)).await;
         let (results, key) = (self.stored.0.clone(), key.clone());
@@ -130,14 +143,28 @@ impl Controller {
                 _ => Err(StoreError::Failed("no answer in time".into())),
             };
             // Fails only when the controller is gone.
-            let _ = results.send((key, stored)).await;
+            let _ = results.send((key, ticket, stored)).await;
         });
     }
 
     /// Goes on with a draft whose entry is stored. If it is not, the last
     /// revision stays, a condition says why, and all is tried again.
-    pub(super) fn stored(&mut self, (key, stored): Stored) {
+    pub(super) fn stored(&mut self, (key, ticket, stored): Stored) {
         let now = self.hub.clock.now();
+        if self.storing.get(&key).is_some_and(|s| s.ticket != ticket) {
+            // Of a profile that was deleted since, and made anew: the answer for
+            // that one is yet to come.
+            let known = match stored {
+                Ok(entry) => Some(entry),
+                Err(StoreError::Taken(entry)) => Some(*entry),
+                Err(StoreError::Failed(_)) => None,
+            };
+            if let Some(entry) = known {
+                self.ledger.put(entry);
+                self.publish_trust();
+            }
+            return;
+        }
         let storing = self.storing.remove(&key);
         self.unstored.remove(&key);
         // The edit may have been taken back, or refused since.
@@ -150,7 +177,7 @@ impl Controller {
                 let (number, published) = (entry.number, entry.published);
                 self.ledger.put(entry);
                 match storing {
-                    Some(Storing { draft, spec }) if is_meant => {
+                    Some(Storing { draft, spec, .. }) if is_meant => {
                         self.adopt(&key, draft, spec, number, published);
                     }
                     _ => self.judge_awaited(&key),
