@@ -333,9 +333,9 @@ async fn law9_only_what_is_still_meant_comes_into_force() {
     let mut misspelt = spec(false);
     misspelt.opamp.tls.ca_bundle_ref.as_mut().unwrap().name = "misspelt".into();
     for (next, judged, numbers, accepted) in [
-        (heartbeat(30), true, [1, 1], "True Resolved"),
-        (heartbeat(30), false, [1, 1], "True Resolved"),
-        (misspelt, true, [1, 1], "False ConfigMapNotFound"),
+        (heartbeat(30), true, [1, 3], "True Resolved"),
+        (heartbeat(30), false, [1, 3], "True Resolved"),
+        (misspelt, true, [1, 3], "False ConfigMapNotFound"),
         (heartbeat(50), true, [1, 3], "True Resolved"),
     ] {
         let mut bench = Bench::new(None);
@@ -354,12 +354,15 @@ async fn law9_only_what_is_still_meant_comes_into_force() {
         bench.seconds(4).await;
         let current = bench.target("p").unwrap().current.clone();
         assert_eq!((current.number(), current.marker()), (numbers[0], first));
-        if numbers[1] != numbers[0] {
-            assert_eq!(bench.store(Ok), numbers[1], "it had its turn");
-            bench.seconds(2).await;
-        }
-        let number = bench.target("p").unwrap().current.number();
-        assert_eq!(number, numbers[1]);
+        // What is meant is the newest: the next edit, or what is in force.
+        let is_first = bench.ledger[0].0.marker == first;
+        assert_eq!(is_first, next != heartbeat(50));
+        assert_eq!(bench.store(Ok), numbers[1], "it had its turn");
+        bench.seconds(2).await;
+        let target = bench.target("p").unwrap();
+        assert_eq!(target.current.number(), numbers[1]);
+        assert_eq!(target.current.marker() == first, is_first);
+        assert!(!target.paused && bench.ledger.is_empty());
         assert_eq!(bench.reason("p", "ResolvedRefs").as_deref(), Some(accepted));
         let observed = bench.statuses[&profile("p")].observed_generation;
         assert_eq!(observed, Some(3));
