@@ -333,9 +333,9 @@ async fn law9_only_what_is_still_meant_comes_into_force() {
     let mut misspelt = spec(false);
     misspelt.opamp.tls.ca_bundle_ref.as_mut().unwrap().name = "misspelt".into();
     for (next, judged, numbers, accepted) in [
-        (heartbeat(30), true, [1, 1], "True Resolved"),
-        (heartbeat(30), false, [1, 1], "True Resolved"),
-        (misspelt, true, [1, 1], "False ConfigMapNotFound"),
+        (heartbeat(30), true, [1, 3], "True Resolved"),
+        (heartbeat(30), false, [1, 3], "True Resolved"),
+        (misspelt, true, [1, 3], "False ConfigMapNotFound"),
         (heartbeat(50), true, [1, 3], "True Resolved"),
     ] {
         let mut bench = Bench::new(None);
@@ -354,16 +354,82 @@ async fn law9_only_what_is_still_meant_comes_into_force() {
         bench.seconds(4).await;
         let current = bench.target("p").unwrap().current.clone();
         assert_eq!((current.number(), current.marker()), (numbers[0], first));
-        if numbers[1] != numbers[0] {
-            assert_eq!(bench.store(Ok), numbers[1], "it had its turn");
-            bench.seconds(2).await;
-        }
-        let number = bench.target("p").unwrap().current.number();
-        assert_eq!(number, numbers[1]);
+        // What is meant is the newest: the next edit, or what is in force.
+        let is_first = bench.ledger[0].0.marker == first;
+        assert_eq!(is_first, next != heartbeat(50));
+        assert_eq!(bench.store(Ok), numbers[1], "it had its turn");
+        bench.seconds(2).await;
+        let target = bench.target("p").unwrap();
+        assert_eq!(target.current.number(), numbers[1]);
+        assert_eq!(target.current.marker() == first, is_first);
+        assert!(!target.paused && bench.ledger.is_empty());
         assert_eq!(bench.reason("p", "ResolvedRefs").as_deref(), Some(accepted));
         let observed = bench.statuses[&profile("p")].observed_generation;
         assert_eq!(observed, Some(3));
     }
+}
+
+/// The answer for a profile that was deleted says nothing of the one that has
+/// its name now.
+#[tokio::test(start_paused = true)]
+async fn law8_an_answer_belongs_to_what_was_asked_for() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    bench
+        .observe(Observation::Profile(profile("p"), None))
+        .await;
+    bench.seconds(5).await;
+    let mut other = spec(false);
+    other.opamp.heartbeat_interval_seconds = 40;
+    bench.write_spec("p", 1, other).await;
+    bench.seconds(5).await;
+    let second = bench.ledger[1].0.clone();
+    assert_eq!(bench.ledger[0].0.number, second.number);
+    let first = bench.ledger[0].0.clone();
+    assert_ne!(first.marker, second.marker);
+    bench.store(Ok);
+    bench.seconds(3).await;
+    assert!(bench.target("p").is_none());
+    bench.store(|_| Err(StoreError::Taken(Box::new(first))));
+    bench.seconds(3).await;
+    assert_eq!(bench.store(Ok), 2);
+    bench.seconds(3).await;
+    let current = bench.target("p").unwrap().current.clone();
+    assert_eq!((current.number(), current.marker()), (2, second.marker));
+}
+
+/// What could not be stored, and is known to be stored all the same, is not
+/// said of the next.
+#[tokio::test(start_paused = true)]
+async fn law9_a_ledger_that_was_mended_is_not_complained_of() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.seconds(5).await;
+    assert_eq!(bench.store(Ok), 1);
+    let edit = |seconds: u32| {
+        let mut spec = spec(false);
+        spec.opamp.heartbeat_interval_seconds = seconds;
+        spec
+    };
+    bench.write_spec("p", 2, edit(40)).await;
+    bench.seconds(5).await;
+    let failed = |_| Err(StoreError::Failed("no answer".into()));
+    assert_eq!(bench.store(failed), 2);
+    bench.seconds(2).await;
+    let why = bench.reason("p", "Accepted");
+    assert_eq!(why.as_deref(), Some("False LedgerUnavailable"));
+    // It is taken back before it is tried again; later there is another.
+    bench.write("p", 3, false).await;
+    bench.seconds(10).await;
+    assert!(bench.ledger.is_empty());
+    bench.write_spec("p", 4, edit(50)).await;
+    bench.seconds(5).await;
+    assert_eq!(bench.ledger.len(), 1);
+    let why = bench.reason("p", "Accepted");
+    assert_eq!(why.as_deref(), Some("True Accepted"));
 }
 
 #[tokio::test(start_paused = true)]

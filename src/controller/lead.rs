@@ -27,15 +27,19 @@ impl Controller {
 
     /// Somebody published a revision, perhaps we ourselves: nobody is offered
     /// an older one from now on.
-    pub(super) fn published(&mut self, entry: LedgerEntry) {
-        if self.ledger.entries().contains(&entry) {
+    pub(super) fn published(&mut self, entry: &LedgerEntry) {
+        if self.ledger.entries().contains(entry) {
             return;
         }
         let (key, number) = (entry.profile.clone(), entry.number);
-        self.ledger.put(entry);
+        self.ledger.put(entry.clone());
         self.publish_trust();
         if self.storing.contains_key(&key) {
             // What became of that is about to be told.
+            return;
+        }
+        if self.renumber(entry) {
+            self.publish_candidates();
             return;
         }
         let now = self.hub.clock.now();

@@ -353,7 +353,7 @@ impl Controller {
             }
             Observation::Pods(namespace, uids) => self.hub.roster.pods(&namespace, uids),
             Observation::Status(key, status) => self.hear_status(&key, *status),
-            Observation::Ledger(entry) => self.published(*entry),
+            Observation::Ledger(entry) => self.published(&entry),
             Observation::Agent(record) => self.hub.roster.renew(*record, now),
             Observation::Leads(leads) => self.lead(leads),
         }

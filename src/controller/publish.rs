@@ -19,7 +19,7 @@ use tokio::{sync::oneshot, time::timeout};
 
 use super::Controller;
 use crate::{
-    backend::{Report, StoreError},
+    backend::{Report, StoreError, Ticket},
     hub::Unknown,
 };
 
@@ -31,12 +31,20 @@ const LEDGER_RETRY: Duration = Duration::from_secs(5);
 
 /// Settings whose ledger entry is on its way.
 pub(super) struct Storing {
-    draft: Draft,
-    spec: Arc<OpAMPConnectionProfileSpec>,
+    settings: Settings,
+    ticket: Ticket,
 }
 
-/// What became of a ledger entry.
-pub(super) type Stored = (ProfileKey, Result<LedgerEntry, StoreError>);
+enum Settings {
+    /// They come into force with it.
+    New(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
+    /// They are in force, under a number that is not the newest.
+    InForce,
+}
+
+/// What became of a ledger entry. The ticket says of which: a profile may be
+/// deleted and made anew before the answer comes.
+pub(super) type Stored = (ProfileKey, Ticket, Result<LedgerEntry, StoreError>);
 
 impl Controller {
     pub(super) async fn publish(&mut self) {
@@ -58,6 +66,11 @@ impl Controller {
             }
             if self.catalog.withdraw(key) {
                 self.publish_target(key);
+            }
+            if !self.catalog.get(key).is_some_and(ProfileState::awaits) {
+                // Nothing waits for the ledger any more.
+                self.unstored.remove(key);
+                self.number_anew(key).await;
             }
             self.dirty.insert(key.clone());
         }
@@ -120,38 +133,85 @@ impl Controller {
             self.refuse(key, Reason::LedgerUnavailable, message);
         }
         let entry = draft.ledger_entry(number, now.wall);
-        self.storing.insert(key.clone(), Storing { draft, spec });
+        self.store(entry, Settings::New(Box::new(draft), spec))
+            .await;
+    }
+
+    /// What is in force has the newest number: an edit may have been taken back,
+    /// or refused, while its entry was being stored. Else the next process would
+    /// number these settings anew, and nobody knew why.
+    async fn number_anew(&mut self, key: &ProfileKey) {
+        if !self.leads || self.key_lost.is_some() || self.storing.contains_key(key) {
+            return;
+        }
+        let Some(state) = self.catalog.get(key).filter(|state| !state.superseded) else {
+            return;
+        };
+        let judged = state.resolved_generation == Some(state.stored.generation);
+        let newest = self.ledger.newest(key);
+        let Some((current, newest)) = state.current.as_ref().filter(|_| judged).zip(newest) else {
+            return;
+        };
+        let wall = self.hub.clock.now().wall;
+        let entry = current.ledger_entry(newest.number + 1, wall);
+        if newest.number > current.number() && !entry.is_of_same(newest) {
+            self.store(entry, Settings::InForce).await;
+        }
+    }
+
+    async fn store(&mut self, entry: LedgerEntry, settings: Settings) {
+        self.next_ticket += 1;
+        let (key, ticket) = (entry.profile.clone(), self.next_ticket);
+        self.storing
+            .insert(key.clone(), Storing { settings, ticket });
         let (done, stored) = oneshot::channel();
         self.send(Report::Ledger(Box::new(entry), done)).await;
-        let (results, key) = (self.stored.0.clone(), key.clone());
+        let results = self.stored.0.clone();
         tokio::spawn(async move {
             let stored = match timeout(LEDGER_TIMEOUT, stored).await {
                 Ok(Ok(stored)) => stored,
                 _ => Err(StoreError::Failed("no answer in time".into())),
             };
             // Fails only when the controller is gone.
-            let _ = results.send((key, stored)).await;
+            let _ = results.send((key, ticket, stored)).await;
         });
     }
 
     /// Goes on with a draft whose entry is stored. If it is not, the last
     /// revision stays, a condition says why, and all is tried again.
-    pub(super) fn stored(&mut self, (key, stored): Stored) {
+    pub(super) fn stored(&mut self, (key, ticket, stored): Stored) {
         let now = self.hub.clock.now();
-        let storing = self.storing.remove(&key);
+        if self.storing.get(&key).is_some_and(|s| s.ticket != ticket) {
+            // Of a profile that was deleted since, and made anew: the answer for
+            // that one is yet to come.
+            let known = match stored {
+                Ok(entry) => Some(entry),
+                Err(StoreError::Taken(entry)) => Some(*entry),
+                Err(StoreError::Failed(_)) => None,
+            };
+            if let Some(entry) = known {
+                self.ledger.put(entry);
+                self.publish_trust();
+            }
+            return;
+        }
+        let storing = self.storing.remove(&key).map(|storing| storing.settings);
         self.unstored.remove(&key);
         // The edit may have been taken back, or refused since.
         let state = self.catalog.get(&key);
-        let is_meant = storing.as_ref().is_some_and(|storing| {
-            state.is_some_and(|state| state.awaits_this(&storing.draft, &storing.spec))
-        });
+        let is_meant = matches!(&storing, Some(Settings::New(draft, spec))
+            if state.is_some_and(|state| state.awaits_this(draft, spec)));
         match stored {
             Ok(entry) => {
                 let (number, published) = (entry.number, entry.published);
-                self.ledger.put(entry);
+                self.ledger.put(entry.clone());
                 match storing {
-                    Some(Storing { draft, spec }) if is_meant => {
-                        self.adopt(&key, draft, spec, number, published);
+                    Some(Settings::New(draft, spec)) if is_meant => {
+                        self.adopt(&key, *draft, spec, number, published);
+                    }
+                    Some(Settings::InForce) => {
+                        self.renumber(&entry);
+                        self.judge_awaited(&key);
                     }
                     _ => self.judge_awaited(&key),
                 }
@@ -165,6 +225,10 @@ impl Controller {
             Err(StoreError::Failed(_)) if !self.leads => {
                 self.awaiting.insert(key.clone());
                 self.catalog.retry(&key, now.uptime);
+            }
+            Err(StoreError::Failed(error)) if matches!(storing, Some(Settings::InForce)) => {
+                tracing::warn!(profile = %key, error, "the settings in force have no newest number yet");
+                self.catalog.retry(&key, now.uptime + LEDGER_RETRY);
             }
             // Whatever it was is not asked for any more.
             Err(StoreError::Failed(error)) if !is_meant => {
@@ -184,11 +248,45 @@ impl Controller {
         self.dirty.insert(key);
     }
 
-    /// Settings that were judged while others were being stored have their turn.
+    /// Settings that were judged while others were being stored have their turn;
+    /// or those in force have, if an edit was taken back. One that is not judged
+    /// yet is about to be.
     fn judge_awaited(&mut self, key: &ProfileKey) {
-        if self.catalog.get(key).is_some_and(ProfileState::awaits) {
+        let judged = |state: &ProfileState| {
+            state.awaits() || state.resolved_generation == Some(state.stored.generation)
+        };
+        if self.catalog.get(key).is_some_and(judged) {
             self.catalog.retry(key, self.hub.clock.now().uptime);
         }
+    }
+
+    /// Gives what is in force the number of this entry, if it is of the same
+    /// settings: whether it is. What was seen of them counts on.
+    pub(super) fn renumber(&mut self, entry: &LedgerEntry) -> bool {
+        let key = &entry.profile;
+        let current = self
+            .catalog
+            .get(key)
+            .and_then(|state| state.current.clone());
+        let same = |current: &Arc<Revision>| {
+            let known = current.ledger_entry(entry.number, entry.published);
+            current.number() < entry.number && known.is_of_same(entry)
+        };
+        if !current.as_ref().is_some_and(same) {
+            return false;
+        }
+        tracing::info!(profile = %key, revision = entry.number, "the settings in force have a new number");
+        let also = self.ledger.numbers_of(entry);
+        let catalog = &mut self.catalog;
+        catalog.renumber(key, entry.number, also, entry.published);
+        catalog.retry(key, self.hub.clock.now().uptime);
+        if let Some(rollout) = self.rollouts.get_mut(key) {
+            rollout.number = entry.number;
+        }
+        self.publish_trust();
+        self.publish_target(key);
+        self.dirty.insert(key.clone());
+        true
     }
 
     fn refuse(&mut self, key: &ProfileKey, reason: Reason, message: String) {
@@ -210,10 +308,22 @@ impl Controller {
         published: Timestamp,
     ) {
         tracing::info!(profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.trust.endpoint, "revision in force");
-        let opened = self.rollouts.get(key).is_some_and(|rollout| rollout.opened);
-        let revision = Arc::new(Revision::new(draft, number));
+        let entry = draft.ledger_entry(number, published);
+        let before = self.catalog.get(key).and_then(|s| s.current.as_ref());
+        let same = before.is_some_and(|b| b.ledger_entry(number, published).is_of_same(&entry));
+        let mut opened = false;
+        if let Some(rollout) = self.rollouts.get_mut(key) {
+            if same {
+                // What was seen of these settings counts on.
+                rollout.number = number;
+            } else {
+                opened = rollout.opened;
+            }
+        }
+        let also = self.ledger.numbers_of(&entry);
+        let revision = Arc::new(Revision::new(draft, number).known_as(also));
         self.catalog.adopt(revision, spec, published, opened);
-        let over = self.ledger.prune(self.hub.clock.now().wall);
+        let over = self.prune();
         // Its credentials are recognised before anybody can hold them.
         self.publish_trust();
         self.publish_target(key);
@@ -226,6 +336,19 @@ impl Controller {
             // They are found again after the next start.
             tracing::debug!(%error, "old ledger entries stay for now");
         }
+    }
+
+    /// What is in force stays, and what may be: nobody knows it before a profile
+    /// is judged.
+    fn prune(&mut self) -> Vec<LedgerEntry> {
+        let catalog = &self.catalog;
+        let in_force = |entry: &LedgerEntry| {
+            catalog.get(&entry.profile).is_some_and(|state| {
+                let mut offered = state.current.iter().chain(&state.previous);
+                state.current.is_none() || offered.any(|r| r.number() == entry.number)
+            })
+        };
+        self.ledger.prune(self.hub.clock.now().wall, in_force)
     }
 
     /// Tells agents which profiles they may choose from.

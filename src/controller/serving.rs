@@ -29,9 +29,7 @@ const UNSETTLED: Duration = Duration::from_secs(60);
 
 /// Is any of these agents known to run the revision, or on its way to it?
 fn runs(agents: &[AgentRecord], revision: &Revision) -> bool {
-    let this = |profile: &ProfileKey, number: u64| {
-        number == revision.number() && profile == revision.profile()
-    };
+    let this = |profile: &ProfileKey, number: u64| revision.is_named(profile, number);
     agents.iter().any(|agent| {
         let proved = agent.proved.as_ref();
         let offered = agent.last_offer.as_ref();

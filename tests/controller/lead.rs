@@ -5,7 +5,7 @@ use opamp_operator_api::{ObjectRef, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{catalog::Bound, identity::LedgerEntry};
 use serde_json::json;
 
-use crate::{Bench, object, profile};
+use crate::{Bench, object, profile, spec};
 
 impl Bench {
     async fn leads(&self, leads: bool) {
@@ -111,6 +111,41 @@ async fn law8_whoever_takes_over_numbers_its_own_settings_anew() {
     assert_eq!((third.number, third.marker), (3, first.marker));
     let offers = follower.offers().unwrap();
     assert_eq!((offers.0, offers.1), (3, false));
+}
+
+/// An edit is taken back, or broken, while its entry is being stored: it is
+/// published, and in force nowhere.
+#[tokio::test(start_paused = true)]
+async fn law8_nobody_waits_for_settings_that_were_taken_back() {
+    let edit = |seconds: u32, bundle: &str| {
+        let mut spec = spec(false);
+        spec.opamp.heartbeat_interval_seconds = seconds;
+        spec.opamp.tls.ca_bundle_ref.as_mut().unwrap().name = bundle.into();
+        spec
+    };
+    for last in [spec(false), edit(40, "misspelt")] {
+        let (mut leader, mut follower) = two().await;
+        let first = leader.publishes().await;
+        follower.hears(&first).await;
+        leader.write_spec("p", 2, edit(40, "ca")).await;
+        leader.seconds(4).await;
+        for bench in [&leader, &follower] {
+            bench.write_spec("p", 3, last.clone()).await;
+        }
+        let second = leader.publishes().await;
+        assert_eq!(leader.offers().unwrap().0, 1);
+        follower.hears(&second).await;
+        assert!(follower.offers().unwrap().1, "it cannot know yet");
+        let third = leader.publishes().await;
+        assert_eq!((third.number, third.marker), (3, first.marker));
+        follower.hears(&third).await;
+        for bench in [&mut leader, &mut follower] {
+            bench.seconds(5).await;
+            let offers = bench.offers().unwrap();
+            assert_eq!((offers.0, offers.1), (3, false));
+            assert!(bench.ledger.is_empty());
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

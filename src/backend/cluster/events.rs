@@ -30,6 +30,9 @@ const MAX_NOTE_BYTES: usize = 1024;
 const MAX_NAME_BYTES: usize = 200;
 /// Events of a profile at once, as clients of the API have it.
 const AT_ONCE: u32 = 25;
+/// Of them for warnings about agents only: an author who makes one edit after
+/// the other tells much, and that agents fail must be told all the same.
+const FOR_AGENTS: u32 = 10;
 /// And one more each.
 const ONE_MORE: Duration = Duration::from_secs(300);
 
@@ -69,8 +72,8 @@ impl Bucket {
         }
     }
 
-    fn take(&mut self) -> bool {
-        let may = self.events > 0;
+    fn take(&mut self, kept: u32) -> bool {
+        let may = self.events > kept;
         if may {
             self.events -= 1;
         } else {
@@ -106,7 +109,10 @@ impl Events {
         }
         self.bucket(profile, |bucket| bucket.left_out += left_out);
         for event in events {
-            let (may, said) = self.bucket(profile, |bucket| (bucket.take(), bucket.left_out));
+            let (may, said) = self.bucket(profile, |bucket| {
+                let may = bucket.take(kept_from(event));
+                (may, bucket.left_out)
+            });
             if !may {
                 // The first of them.
                 if said == 1 {
@@ -214,6 +220,14 @@ impl Events {
     }
 }
 
+/// How many events are left to others. What an author brings about by an edit is
+/// no warning, or says what is wrong with it; of agents it is said how many.
+fn kept_from(event: &ProfileEvent) -> u32 {
+    let warning = severity(event.reason) == Some(Severity::Warning);
+    let many = event.about.bytes().all(|byte| byte.is_ascii_digit());
+    if warning && many { 0 } else { FOR_AGENTS }
+}
+
 /// An event was made, and not only counted.
 struct New(bool);
 
@@ -283,6 +297,13 @@ mod tests {
         Client::new(service, "a")
     }
 
+    fn halted(revision: i64) -> ProfileEvent {
+        ProfileEvent {
+            reason: Reason::Halted,
+            ..created(revision)
+        }
+    }
+
     fn created(revision: i64) -> ProfileEvent {
         ProfileEvent {
             reason: Reason::RevisionCreated,
@@ -310,7 +331,7 @@ mod tests {
     async fn law10_a_profile_tells_so_many_events_and_says_how_many_it_did_not() {
         let (stored, profile) = (Stored::default(), ProfileKey::new("a", "p"));
         let events = Events::new(api(Arc::clone(&stored)));
-        let flood: Vec<_> = (0..40).map(created).collect();
+        let flood: Vec<_> = (0..40).map(halted).collect();
         events.publish(&profile, None, &flood, 0).await;
         assert_eq!(stored.lock().len(), 25);
         // Others are none the worse.
@@ -333,7 +354,7 @@ mod tests {
         );
         tokio::time::advance(ONE_MORE).await;
         events
-            .publish(&profile, None, &[created(90), created(91)], 0)
+            .publish(&profile, None, &[halted(90), halted(91)], 0)
             .await;
         assert!(
             note("p", 90)
@@ -343,7 +364,7 @@ mod tests {
         assert_eq!(note("p", 91), None);
         tokio::time::advance(ONE_MORE * AT_ONCE).await;
         events
-            .publish(&profile, None, &[created(92), created(93)], 0)
+            .publish(&profile, None, &[halted(92), halted(93)], 0)
             .await;
         assert!(
             note("p", 92)
@@ -352,6 +373,36 @@ mod tests {
         );
         assert!(note("p", 93).unwrap().ends_with("xx"));
         assert_eq!(events.left.lock().len(), 1, "who told long ago is kept");
+    }
+
+    /// An author who breaks and mends a reference all the time.
+    #[tokio::test(start_paused = true)]
+    async fn law10_who_tells_much_leaves_room_for_what_becomes_of_agents() {
+        let (stored, profile) = (Stored::default(), ProfileKey::new("a", "p"));
+        let events = Events::new(api(Arc::clone(&stored)));
+        let edits = (0..40).flat_map(|number| {
+            let broken = ProfileEvent {
+                reason: Reason::SecretNotFound,
+                about: "an object".into(),
+                ..created(number)
+            };
+            [created(number), broken]
+        });
+        let edits: Vec<_> = edits.collect();
+        events.publish(&profile, None, &edits, 0).await;
+        assert_eq!(stored.lock().len(), 15);
+        let failed = ProfileEvent {
+            reason: Reason::AgentsFailed,
+            about: "100".into(),
+            ..created(50)
+        };
+        events
+            .publish(&profile, None, &[halted(50), failed], 0)
+            .await;
+        let stored = stored.lock();
+        for reason in ["Halted", "AgentsFailed"] {
+            assert!(stored.values().any(|event| event["reason"] == reason));
+        }
     }
 
     #[test]

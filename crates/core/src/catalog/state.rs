@@ -283,8 +283,7 @@ impl Catalog {
                     || !draft.is_same_beside(&same)
                     || !draft.is_made_of_the_same(&same);
                 if changed {
-                    let number = same.number();
-                    state.current = Some(Arc::new(Revision::new(*draft, number)));
+                    state.current = Some(Arc::new(same.remade(*draft)));
                 }
                 state.in_force = Some(spec);
                 // Before anybody sees it.
@@ -321,6 +320,23 @@ impl Catalog {
             state.cause = state.last_change;
         }
         self.withdraw(&profile);
+    }
+
+    /// What is in force has another number from now on, and is the newest again.
+    pub fn renumber(
+        &mut self,
+        key: &ProfileKey,
+        number: u64,
+        also: BTreeSet<u64>,
+        started: Timestamp,
+    ) {
+        if let Some(state) = self.profiles.get_mut(key)
+            && let Some(current) = &mut state.current
+        {
+            *current = Arc::new(current.renumbered(number, also));
+            state.superseded = false;
+            state.started = Some(started);
+        }
     }
 
     /// Looks what of the settings in force may go to agents that do not have

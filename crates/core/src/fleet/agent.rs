@@ -230,6 +230,11 @@ impl Agent {
         revisions.any(|revision| self.may_hold(revision))
     }
 
+    /// What was offered under this UID, as far as it is remembered.
+    pub(super) fn offers_known(&self) -> impl Iterator<Item = &Recognition> {
+        self.offered.iter()
+    }
+
     /// A record that ends before its agent's last offers must not lock the
     /// agent out (law 8): so where one was loaded, a revision newer than all it
     /// names counts as well, if the profile is at home with the agent or is the

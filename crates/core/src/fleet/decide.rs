@@ -179,18 +179,19 @@ impl Agent {
             // or repeat an old report of them.
             return (marker == revision.marker()).then_some(Evidence::SettingsHeader);
         }
-        let this = Recognition {
-            profile: revision.profile().clone(),
-            number: revision.number(),
-        };
+        let names = |r: &Recognition| revision.is_named(&r.profile, r.number);
         let flight = self
             .flight
             .as_ref()
-            .filter(|f| f.revision == this && f.link < link.id);
-        let before = self
-            .proved
-            .as_ref()
-            .filter(|p| p.profile == this.profile && p.number == this.number);
+            .filter(|f| names(&f.revision) && f.link < link.id);
+        let before = self.proved.as_ref().filter(|p| {
+            // By a number that it had before only while nothing was offered in
+            // between: other settings may share a credential with these.
+            let others = |r: &&Recognition| r.profile == p.profile && r.number > p.number;
+            let mut since = self.offers_known().filter(others);
+            revision.is_named(&p.profile, p.number)
+                && (p.number == revision.number() || since.all(names))
+        });
         let proved_by = |kind| before.is_some_and(|p| p.evidence == kind);
         let credential = revision.credential();
         let shows_leaf = credential.leaf.is_some() && link.presented.leaf == credential.leaf;

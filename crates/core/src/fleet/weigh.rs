@@ -33,7 +33,7 @@ impl Agent {
             // they are older than what we still hold to compare it with.
             let judged = |p: &Proved| {
                 let marked = p.evidence == Evidence::SettingsHeader;
-                let named = |r: &Arc<Revision>| r.number() == p.number && *r.profile() == p.profile;
+                let named = |r: &Arc<Revision>| r.is_named(&p.profile, p.number);
                 (marked && link_marker.is_none()) || revisions.into_iter().flatten().any(named)
             };
             if self.proved.as_ref().is_some_and(judged) {
@@ -52,20 +52,17 @@ impl Agent {
             profile: revision.profile().clone(),
             number: revision.number(),
         };
-        if self.flight.as_ref().is_some_and(|f| f.revision == this) {
+        if self
+            .flight
+            .as_ref()
+            .is_some_and(|f| is(revision, &f.revision))
+        {
             self.land(SettingsState::Applied, now);
             // Whatever it said of them before, it runs them (law 6).
             self.enter(SettingsState::Applied, now);
         }
-        let known = |p: &Proved| {
-            is(
-                revision,
-                &Recognition {
-                    profile: p.profile.clone(),
-                    number: p.number,
-                },
-            )
-        };
+        // By the number that it has now.
+        let known = |p: &Proved| p.number == this.number && p.profile == this.profile;
         if !self
             .proved
             .as_ref()
@@ -114,5 +111,5 @@ impl Agent {
 }
 
 fn is(revision: &Revision, named: &Recognition) -> bool {
-    revision.number() == named.number && *revision.profile() == named.profile
+    revision.is_named(&named.profile, named.number)
 }

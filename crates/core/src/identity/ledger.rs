@@ -3,6 +3,8 @@
 //! It outlives the process and lets a new one recognise, by keyed digest, the
 //! credentials that an earlier one gave away (law 8).
 
+use std::collections::BTreeSet;
+
 use jiff::{SignedDuration, Timestamp};
 use opamp_operator_api::{v1alpha1::ServedBy, values::ProfileKey};
 use serde::{Deserialize, Serialize};
@@ -56,6 +58,12 @@ impl LedgerEntry {
             }
     }
 
+    /// Is it of the same settings?
+    #[must_use]
+    pub fn is_of_same(&self, other: &Self) -> bool {
+        self.marker == other.marker && self.served_by == other.served_by
+    }
+
     /// Until when what it offered lets its own agent in; none for no known end.
     #[must_use]
     pub fn admits_until(&self) -> Option<Timestamp> {
@@ -94,15 +102,11 @@ impl Ledger {
         self.0.iter().rev().find(|entry| entry.profile == *profile)
     }
 
-    /// The highest number under which `profile` published `marker`.
+    /// Every number under which the same settings were published.
     #[must_use]
-    pub fn number_of(&self, profile: &ProfileKey, marker: &Marker) -> Option<u64> {
-        let found = self
-            .0
-            .iter()
-            .rev()
-            .find(|e| e.profile == *profile && e.marker == *marker);
-        found.map(|entry| entry.number)
+    pub fn numbers_of(&self, of: &LedgerEntry) -> BTreeSet<u64> {
+        let same = |e: &&LedgerEntry| e.profile == of.profile && e.is_of_same(of);
+        self.0.iter().filter(same).map(|e| e.number).collect()
     }
 
     /// Adds or replaces an entry.
@@ -115,19 +119,62 @@ impl Ledger {
     }
 
     /// Removes and returns the entries that nobody needs any more. The newest
-    /// of a profile stays, so that no number is ever used again.
-    pub fn prune(&mut self, wall: Timestamp) -> Vec<LedgerEntry> {
+    /// of a profile stays, so that no number is ever used again; and what is
+    /// `in_force`, which need not be the newest: an edit may be taken back
+    /// while its entry is being stored.
+    pub fn prune(
+        &mut self,
+        wall: Timestamp,
+        in_force: impl Fn(&LedgerEntry) -> bool,
+    ) -> Vec<LedgerEntry> {
         let entries = std::mem::take(&mut self.0);
         let superseded = |at: usize| {
             let next = entries.get(at + 1)?;
             (next.profile == entries[at].profile).then_some(next.published)
         };
         let over: Vec<_> = (0..entries.len())
-            .map(|at| superseded(at).is_some_and(|when| entries[at].is_over(when, wall)))
+            .map(|at| {
+                let entry = &entries[at];
+                superseded(at).is_some_and(|when| entry.is_over(when, wall)) && !in_force(entry)
+            })
             .collect();
         let (over, kept): (Vec<_>, Vec<_>) =
             entries.into_iter().zip(over).partition(|(_, over)| *over);
         self.0 = kept.into_iter().map(|(entry, _)| entry).collect();
         over.into_iter().map(|(entry, _)| entry).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::KeyRing;
+
+    #[test]
+    fn law8_what_is_in_force_is_kept_also_if_it_is_not_the_newest() {
+        let keys = KeyRing::new(vec![[1; 32]]).unwrap();
+        let at = |days: i64| after(Timestamp::UNIX_EPOCH, SignedDuration::from_hours(days * 24));
+        let entry = |number: u64, settings: &[u8]| LedgerEntry {
+            profile: ProfileKey::new("a", "p"),
+            number,
+            marker: keys.sign("test", settings),
+            leaf: None,
+            authorization: None,
+            not_after: None,
+            served_by: ServedBy::Operator,
+            published: at(0),
+        };
+        let entries = [
+            entry(1, b"a"),
+            entry(2, b"b"),
+            entry(3, b"a"),
+            entry(4, b"c"),
+        ];
+        let mut ledger = Ledger::new(entries.to_vec());
+        assert_eq!(ledger.numbers_of(&entries[0]), [1, 3].into());
+        assert!(ledger.prune(at(29), |_| false).is_empty());
+        let over = ledger.prune(at(31), |entry| entry.number == 2);
+        assert_eq!(over, [entries[0].clone(), entries[2].clone()]);
+        assert_eq!(ledger.entries(), [entries[1].clone(), entries[3].clone()]);
     }
 }

@@ -178,6 +178,8 @@ impl fmt::Debug for Draft {
 pub struct Revision {
     draft: Draft,
     number: u64,
+    /// Under which the same settings were published before.
+    also: BTreeSet<u64>,
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
     beside: Encoded,
@@ -191,11 +193,45 @@ impl Revision {
         Self {
             draft,
             number,
+            also: BTreeSet::new(),
             sections: OnceLock::new(),
             first: OnceLock::new(),
             beside: Encoded::default(),
             largest: OnceLock::new(),
         }
+    }
+
+    /// The same settings had these numbers before.
+    #[must_use]
+    pub fn known_as(self, also: BTreeSet<u64>) -> Self {
+        Self { also, ..self }
+    }
+
+    /// The same as it is, under another number.
+    #[must_use]
+    pub fn renumbered(&self, number: u64, also: BTreeSet<u64>) -> Self {
+        Self::new(self.draft.clone(), number).known_as(also)
+    }
+
+    /// These settings instead, under the same number: they differ in nothing
+    /// that its marker covers.
+    #[must_use]
+    pub fn remade(&self, draft: Draft) -> Self {
+        Self::new(draft, self.number).known_as(self.also.clone())
+    }
+
+    /// Does this name these settings, by the number that they have or by one
+    /// that they had?
+    #[must_use]
+    pub fn is_named(&self, profile: &ProfileKey, number: u64) -> bool {
+        let known = self.number == number || self.also.contains(&number);
+        known && *profile == self.draft.profile
+    }
+
+    /// Its entry in the ledger under `number`.
+    #[must_use]
+    pub fn ledger_entry(&self, number: u64, published: Timestamp) -> LedgerEntry {
+        self.draft.ledger_entry(number, published)
     }
 
     /// Whose it is.
@@ -347,6 +383,7 @@ impl Revision {
         changed.then(|| Self {
             draft,
             number: self.number,
+            also: self.also.clone(),
             sections: self.sections.clone(),
             first: self.first.clone(),
             largest: OnceLock::new(),

@@ -10,6 +10,7 @@ use opamp_operator_core::{
         Authenticator, Bearer, Fingerprint, KeyRing, Ledger, Presented, Proof, Recognition, Trust,
         Verdict,
     },
+    offer::Revision,
 };
 use opamp_wire::proto::{AgentDescription, AgentToServer, AnyValue, KeyValue, any_value::Value};
 
@@ -40,6 +41,43 @@ fn law8_a_restart_offers_nothing_to_who_has_the_settings() {
     assert_eq!(evidence(&bench), Some(Evidence::SettingsHeader));
     assert!(!heard.transitions.contains(&Transition::LostSettings));
     assert_eq!(before.agent.link(link).unwrap().id, link);
+}
+
+/// The same settings may get another number. Who proved them by a credential
+/// has them still, unless others were offered since that share it.
+#[test]
+fn law8_a_new_number_for_the_same_settings_offers_nothing() {
+    let mut world = World::new();
+    let shown = Presented::new(vec![world.client.der.clone()], None, None);
+    let again = Arc::new(Revision::new(world.draft(), 3).known_as([1, 3].into()));
+    let stranger = world.revision(3);
+    let mut bench = Bench::new(world.revision(1));
+    let (old, heard) = bench.come(nothing(), 0);
+    assert!(heard.offers());
+    bench.leave(old, 1);
+    let (link, _) = bench.come(shown.clone(), 2);
+    assert_eq!(evidence(&bench), Some(Evidence::ClientCertificate));
+    let number = |bench: &Bench| bench.agent.record().proved.map(|proved| proved.number);
+
+    // On a link that is there, and after a restart.
+    let record = bench.agent.record();
+    for (revision, offers) in [(&again, false), (&stranger, true)] {
+        let mut bench = Bench::restored(record.clone(), Arc::clone(revision));
+        let (_, heard) = bench.come(shown.clone(), 1_000);
+        assert_eq!(heard.offers(), offers);
+        assert_eq!(number(&bench) == Some(3), !offers);
+    }
+    let others = world.revision_with(2, 77);
+    bench.target.current = Arc::clone(&again);
+    assert!(bench.refresh(link, 1_000).push.is_none());
+    assert_eq!(number(&bench), Some(3));
+
+    let mut bench = Bench::restored(record, others);
+    let (link, heard) = bench.come(shown.clone(), 2_000);
+    assert!(heard.offers());
+    bench.leave(link, 2_001);
+    bench.target.current = again;
+    assert!(bench.come(shown, 9_000).1.offers(), "it may run the others");
 }
 
 /// An agent that had an offer when the operator ended is expected back, and
