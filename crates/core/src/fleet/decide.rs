@@ -125,7 +125,8 @@ impl Agent {
         }
         let marker = revision.marker();
         let retry = self.attempts.retry(marker);
-        let here = link.offered.contains(&revision.hash(retry));
+        // Whatever stood beside them then: that is in the hash too.
+        let here = link.offered.contains(&(marker, retry));
         if here && link.transport == Transport::WebSocket {
             return silent(Silence::OfferedHere);
         }

@@ -6,7 +6,7 @@ use opamp_operator_api::agent::Transport;
 use opamp_wire::{AgentCapabilities, proto::ConnectionSettingsStatuses};
 
 use crate::{
-    identity::{Digest, Presented, Rights, Verdict},
+    identity::{Digest, Marker, Presented, Rights, Verdict},
     offer::WireHash,
 };
 
@@ -75,7 +75,8 @@ pub struct Link {
     pub(super) full_state: FullState,
     /// The last capabilities seen on this link; none before a non-zero value.
     pub(super) capabilities: Option<AgentCapabilities>,
-    pub(super) offered: Vec<WireHash>,
+    /// The settings for OpAMP that were offered here, and at which attempt.
+    pub(super) offered: Vec<(Marker, u32)>,
     /// What was sent here last beside `opamp`, and its hash.
     pub(super) told: Option<Digest>,
     pub(super) told_hash: Option<WireHash>,

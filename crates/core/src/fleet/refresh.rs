@@ -105,7 +105,7 @@ impl Agent {
                 self.remembered = true;
                 self.held_back = None;
                 if let Some(link) = self.links.iter_mut().find(|link| link.id == id) {
-                    link.offered.push(hash);
+                    link.offered.push((revision.marker(), retry));
                 }
                 self.enter(SettingsState::Offered, now);
                 step.push = Some(offer);

@@ -52,14 +52,20 @@ impl Agent {
             profile: revision.profile().clone(),
             number: revision.number(),
         };
+        // With settings for the server of another it should not be here.
+        let runs = if revision.is_external() {
+            SettingsState::Pending
+        } else {
+            SettingsState::Applied
+        };
         if self
             .flight
             .as_ref()
             .is_some_and(|f| is(revision, &f.revision))
         {
-            self.land(SettingsState::Applied, now);
+            self.land(runs, now);
             // Whatever it said of them before, it runs them (law 6).
-            self.enter(SettingsState::Applied, now);
+            self.enter(runs, now);
         }
         // By the number that it has now.
         let known = |p: &Proved| p.number == this.number && p.profile == this.profile;
@@ -86,7 +92,7 @@ impl Agent {
             return;
         }
         if wanted {
-            self.enter(SettingsState::Applied, now);
+            self.enter(runs, now);
         } else if self.state != SettingsState::Failed {
             self.enter(SettingsState::Pending, now);
         }

@@ -246,7 +246,7 @@ fn law5_who_returns_from_another_server_starts_with_fresh_attempts() {
     bench.agent.tick(at(121));
     let (_, heard) = bench.come(bench.marked(), 500);
     assert!(!heard.offers());
-    assert_eq!(bench.agent.record().state, SettingsState::Applied);
+    assert_eq!(bench.agent.record().state, SettingsState::Pending);
     // The bucket holds for it as for anybody (law 5).
     let mut bench = Bench::new(external().revision(1));
     let (mut offers, mut now) = (0, 0);
@@ -378,6 +378,7 @@ fn law6_who_shows_settings_for_another_server_here_is_not_there() {
         (counts.up_to_date, counts.departed, counts.pending),
         (0, 0, 1)
     );
+    assert_eq!(bench.agent.record().state, SettingsState::Pending);
     assert_eq!(ready.status, "False");
     let agents = [record(&world, &bench)];
     let timeout = Duration::from_secs(120);

@@ -238,6 +238,23 @@ fn law5_the_rest_waits_until_the_agent_has_its_settings_for_opamp() {
     assert!(pushed.opamp.is_none() && pushed.own_metrics.is_some());
 }
 
+/// It did not take them; that other things stand beside them is no reason to
+/// send them there again.
+#[test]
+fn law5_a_change_of_telemetry_offers_opamp_to_the_same_link_no_second_time() {
+    let mut world = world();
+    let mut bench = Bench::new(world.revision(1));
+    let id = bench.connect(Transport::WebSocket, nothing(), 0, 0);
+    let first = sent(&bench.say(id, able(CAPABLE | TELEMETRY), 0).reply).unwrap();
+    assert!(first.opamp.is_some());
+    world.spec.own_telemetry.as_mut().unwrap().logs = None;
+    bench.target.current = world.revision(1);
+    assert_ne!(first.hash[..], bench.target.current.hash(0).as_bytes()[..]);
+    let told = decode(bench.refresh(id, 14_000).push.unwrap());
+    assert!(told.opamp.is_none() && told.own_metrics.is_some());
+    assert_eq!(bench.refresh(id, 28_000).push, None);
+}
+
 #[test]
 fn law5_h1_who_begins_anew_for_it_is_not_told_in_a_loop() {
     let mut bench = Bench::new(world().revision(1));
