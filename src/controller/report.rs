@@ -31,8 +31,12 @@ impl Controller {
         }
         self.reported
             .retain(|_, last| *last + BETWEEN_REPORTS > now.uptime);
-        let forgotten = std::mem::take(&mut self.forgotten);
-        if self.leads && !forgotten.is_empty() {
+        // Who came back meanwhile, perhaps to another process, is kept.
+        let roster = &self.hub.roster;
+        self.forgotten
+            .retain(|(namespace, uid)| roster.record(*uid, namespace).is_none());
+        if self.leads && !self.forgotten.is_empty() {
+            let forgotten = std::mem::take(&mut self.forgotten);
             self.send(Report::ForgetAgents(forgotten)).await;
         }
         for (uid, namespace) in std::mem::take(&mut self.agents) {

@@ -142,6 +142,7 @@ impl Roster {
         self.seats.remove(agent.binding());
         self.seats.add(record.binding.as_ref());
         *agent = Agent::restore(record, now);
+        self.index.add(&agent);
     }
 
     /// The agent that is there already, for which a link with this verdict
@@ -660,6 +661,15 @@ mod tests {
         chosen(Choice::Profile(key("p")));
         assert_eq!(count("p").0, 3);
         drop(agent);
+        // Another process had it last, and chose for it.
+        let mut record = roster
+            .record(InstanceUid::from_bytes([2; 16]), "b")
+            .unwrap();
+        record.profile = Some(key("s"));
+        roster.renew(record.clone(), now);
+        assert_eq!((count("p").0, count("s").0), (2, 1));
+        record.profile = Some(key("p"));
+        roster.renew(record, now);
         let forgotten = roster.forget(|record| record.namespace == "a");
         assert_eq!(forgotten.len(), 2);
         assert_eq!((count("p").0, count("q").1), (1, 1));

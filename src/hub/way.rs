@@ -20,31 +20,36 @@ const AT_ONCE: usize = 64;
 type Turn = (bool, Timestamp);
 
 /// Pods of agents, as the newest of each name: that of an older one is gone,
-/// also where nobody may watch Pods.
+/// also where nobody may watch Pods. All that were heard at the same time are
+/// the newest: after a restart those who were connected have one time.
 #[derive(Default)]
-pub(super) struct Pods(HashMap<(String, String), (Timestamp, String)>);
+pub(super) struct Pods(HashMap<(String, String), (Timestamp, HashSet<String>)>);
 
 impl Pods {
     pub(super) fn of<'a>(agents: impl Iterator<Item = &'a SharedAgent>) -> Self {
-        let mut newest = HashMap::new();
+        let mut all = HashMap::new();
         for agent in agents {
             let agent = agent.lock();
             let Some(pod) = agent.pod() else { continue };
             let name = (agent.namespace().to_owned(), pod.name.clone());
-            let seen = (agent.last_contact(), pod.uid.clone());
-            let known = newest.entry(name).or_insert_with(|| seen.clone());
-            if *known < seen {
-                *known = seen;
+            let heard = agent.last_contact();
+            let (newest, uids) = all.entry(name).or_insert((heard, HashSet::new()));
+            if *newest < heard {
+                *newest = heard;
+                uids.clear();
+            }
+            if *newest == heard {
+                uids.insert(pod.uid.clone());
             }
         }
-        Self(newest)
+        Self(all)
     }
 
     fn is_gone(&self, agent: &Agent) -> bool {
         let replaced = agent.pod().is_some_and(|pod| {
             let name = (agent.namespace().to_owned(), pod.name.clone());
             let newest = self.0.get(&name);
-            newest.is_some_and(|(_, uid)| *uid != pod.uid)
+            newest.is_some_and(|(_, uids)| !uids.contains(&pod.uid))
         });
         replaced || agent.pod_is_gone()
     }
@@ -52,13 +57,16 @@ impl Pods {
 
 /// When it is an agent's turn to go; none if it has to stay. Whoever is here
 /// stays, and whoever may hold what it was offered: but nothing that a Pod held
-/// outlives it.
+/// outlives it. Nor does anybody go who is expected back, as a whole fleet is
+/// after a restart, unless its Pod was seen to be deleted.
 pub(super) fn turn(agent: &SharedAgent, pods: &Pods) -> Option<Turn> {
     // Whoever holds it is about to attach a link.
     let held = Arc::strong_count(agent) > 1;
     let agent = agent.lock();
     let gone = pods.is_gone(&agent);
-    let may = !held && agent.links().is_empty() && (gone || agent.was_never_offered());
+    let here = held || !agent.links().is_empty();
+    let expected = agent.is_expected() && !agent.pod_is_gone();
+    let may = !here && !expected && (gone || agent.was_never_offered());
     may.then(|| (!gone, agent.last_contact()))
 }
 
@@ -119,7 +127,7 @@ mod tests {
     use opamp_operator_api::{Identity, IdentityMethod, ProfileKey};
     use opamp_operator_core::{
         Now,
-        fleet::AgentRecord,
+        fleet::{AgentRecord, Transport},
         identity::{Bound, Recognition},
     };
 
@@ -208,6 +216,31 @@ mod tests {
         roster.pods("a", ["2", "9"].map(str::to_owned).into());
         roster.tick(now);
         assert_eq!(order(&roster, now), [1, 3]);
+    }
+
+    /// A restart of the operator makes nobody give way, nor a Pod one that is
+    /// gone because another of its name was connected as well.
+    #[test]
+    fn law8_who_was_connected_before_a_restart_is_waited_for() {
+        let (roster, mut now) = (Roster::new(99, 9), Clock::start().now());
+        for (last, pod, offered) in [
+            (1, None, false),
+            (2, Some("node-1"), true),
+            (3, Some("node-2"), true),
+            (4, Some("node-2"), true),
+        ] {
+            let mut record = away(last, 9, pod, offered, now);
+            record.connected = Some(Transport::WebSocket);
+            roster.restore(record, now);
+        }
+        roster.pod_gone("2");
+        roster.tick(now);
+        assert_eq!(order(&roster, now), [2]);
+        now.uptime += std::time::Duration::from_secs(600);
+        roster.tick(now);
+        assert_eq!(order(&roster, now), [1]);
+        assert!(roster.record(uid(3), "a").is_some());
+        assert!(roster.record(uid(4), "a").is_some());
     }
 
     /// One that cannot be freed is not looked for again and again.

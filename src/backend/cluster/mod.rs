@@ -199,6 +199,7 @@ impl Cluster {
         let (client, remedy) = (self.client.clone(), self.remedy.clone());
         let objects = objects::Objects::new(
             client.clone(),
+            &self.namespace,
             remedy.clone(),
             plug.observations.clone(),
             self.watches,

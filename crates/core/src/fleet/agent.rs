@@ -219,6 +219,13 @@ impl Agent {
         self.pod_gone
     }
 
+    /// It was connected when the process before ended, or left after an offer,
+    /// and may still come back in time.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        self.expected.is_some() || self.deadline.is_some()
+    }
+
     /// When it was last heard.
     #[must_use]
     pub fn last_contact(&self) -> Timestamp {

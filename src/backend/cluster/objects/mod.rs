@@ -21,7 +21,7 @@ use opamp_operator_api::ObjectRef;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use book::{Act, Room};
+use book::{Act, MOST, Room};
 use place::Place;
 use sight::Sight;
 
@@ -43,15 +43,20 @@ pub(super) struct Objects {
     observations: mpsc::Sender<Observation>,
     places: BTreeMap<String, Place>,
     room: Arc<Room>,
+    /// The operator's namespace, and room apart for what is there: what it needs
+    /// itself waits for no tenant.
+    own: (String, Arc<Room>),
     /// Ends the watches.
     endings: BTreeMap<Source, CancellationToken>,
     watches: SelectAll<BoxStream<'static, Sight>>,
 }
 
 impl Objects {
-    /// Watches at most so many objects one by one.
+    /// Watches at most so many objects one by one, beside those of the
+    /// operator's namespace.
     pub(super) fn new(
         client: Client,
+        namespace: &str,
         remedy: Remedy,
         observations: mpsc::Sender<Observation>,
         most: usize,
@@ -62,6 +67,7 @@ impl Objects {
             observations,
             places: BTreeMap::new(),
             room: Arc::new(Room::new(most)),
+            own: (namespace.to_owned(), Arc::new(Room::new(MOST))),
             endings: BTreeMap::new(),
             watches: SelectAll::new(),
         }
@@ -82,7 +88,9 @@ impl Objects {
                 else => return,
             };
             // What ended here may be room for those that wait elsewhere.
-            if self.room.is_free_again() {
+            // Both are asked, since each says it once.
+            let free = self.room.is_free_again();
+            if self.own.1.is_free_again() || free {
                 acts.extend(self.places.values_mut().flat_map(Place::fill));
             }
             for act in acts {
@@ -110,9 +118,10 @@ impl Objects {
         }
         for (namespace, objects) in by_namespace {
             let place = self.places.entry(namespace.to_owned());
-            let place = place.or_insert_with(|| {
-                Place::new(namespace, self.remedy.clone(), Arc::clone(&self.room))
-            });
+            let (own, apart) = &self.own;
+            let room = if own == namespace { apart } else { &self.room };
+            let place = place
+                .or_insert_with(|| Place::new(namespace, self.remedy.clone(), Arc::clone(room)));
             acts.extend(place.want(&objects));
         }
         acts
