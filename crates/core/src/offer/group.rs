@@ -42,8 +42,8 @@ impl<T> Default for Group<T> {
 }
 
 impl<T: Clone + PartialEq> Group<T> {
-    /// Takes what was read. What is broken stays as it was last, and is left
-    /// out if it never was.
+    /// Takes what was read. What is broken, or not known yet, stays as it was
+    /// last, and is left out if it never was.
     pub(super) fn put(
         &mut self,
         name: &str,
@@ -51,18 +51,19 @@ impl<T: Clone + PartialEq> Group<T> {
         last: Option<&Self>,
         broken: &mut Vec<Refusal>,
         now: Now,
-    ) -> Result<(), Stop> {
+    ) {
         let part = match read {
             Ok(part) => part,
-            Err(Stop::Pending) => return Err(Stop::Pending),
-            Err(Stop::Refused(refusal)) => {
-                broken.push(refusal);
+            Err(stop) => {
+                if let Stop::Refused(refusal) = stop {
+                    broken.push(refusal);
+                }
                 let kept = last.and_then(|last| last.parts.get(name));
                 let Some(kept) = kept else {
                     if last.is_none_or(|last| last.unknown.contains(name)) {
                         self.unknown.insert(name.to_owned());
                     }
-                    return Ok(());
+                    return;
                 };
                 Part {
                     ended: kept.not_after.is_some_and(|end| end <= now.wall),
@@ -71,7 +72,6 @@ impl<T: Clone + PartialEq> Group<T> {
             }
         };
         self.parts.insert(name.to_owned(), part);
-        Ok(())
     }
 
     /// The same names, of which nothing is known.

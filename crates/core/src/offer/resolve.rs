@@ -84,7 +84,7 @@ fn previewed<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     beside: &mut Vec<Refusal>,
 ) -> Result<(), Stop> {
     named_objects(reader.key, spec)?;
-    sections(reader, spec, None, beside)?;
+    sections(reader, spec, None, beside);
     let plan = plan(reader, spec, advertised_url)?;
     fits(&plan.settings())
 }
@@ -96,16 +96,18 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     context: &Context<'_>,
     beside: &mut Vec<Refusal>,
 ) -> Result<Draft, Stop> {
-    // Pending first: a half-read profile changes no condition.
+    // Pending first: half-read settings for OpAMP change no condition. What
+    // stands beside them holds nothing of these back.
     let names = named_objects(reader.key, spec)?;
-    if names
+    let of_opamp = part_references(&reader.key.namespace, &spec.opamp_part());
+    if of_opamp
         .iter()
         .any(|name| *(reader.observe)(name) == Observed::Pending)
     {
         return Err(Stop::Pending);
     }
     reader.references = names.iter().map(|name| reader.reference(name)).collect();
-    let sections = sections(reader, spec, last, beside)?;
+    let sections = sections(reader, spec, last, beside);
     let plan = plan(reader, spec, context.advertised_url)?;
     let credential = credential(&plan);
     let served_by = spec.opamp.served_by;
@@ -119,7 +121,7 @@ fn draft<'a, F: Fn(&ObjectRef) -> &'a Observed>(
         reader.key.clone(),
         Arc::new(spec.agent_selector.clone()),
         &plan,
-        part_references(&reader.key.namespace, &spec.opamp_part()),
+        of_opamp,
         credential,
         served_by,
         sections,
@@ -161,19 +163,19 @@ fn sections<'a, F: Fn(&ObjectRef) -> &'a Observed>(
     spec: &OpAMPConnectionProfileSpec,
     last: Option<&Revision>,
     broken: &mut Vec<Refusal>,
-) -> Result<Sections, Stop> {
+) -> Sections {
     let last = last.filter(|last| **last.selector() == spec.agent_selector);
     let last = last.map(Revision::sections);
-    let (sections, wrong) = Sections::read(reader, spec, last)?;
+    let (sections, wrong) = Sections::read(reader, spec, last);
     *broken = wrong;
     let Some(refusal) = too_large(
         "`ownTelemetry` and `otherConnections`",
         sections.encoded_len(),
     ) else {
-        return Ok(sections);
+        return sections;
     };
     broken.push(refusal);
-    Ok(last.map_or_else(|| sections.forgotten(), Sections::clone))
+    last.map_or_else(|| sections.forgotten(), Sections::clone)
 }
 
 fn too_large(what: &str, size: usize) -> Option<Refusal> {

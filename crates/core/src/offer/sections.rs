@@ -56,7 +56,7 @@ impl Sections {
         reader: &mut Reader<'_, F>,
         spec: &OpAMPConnectionProfileSpec,
         last: Option<&Self>,
-    ) -> Result<(Self, Vec<Refusal>), Stop> {
+    ) -> (Self, Vec<Refusal>) {
         let (mut sections, mut broken) = (Self::default(), Vec::new());
         let now = reader.now;
         let own = spec.own_telemetry.iter().flat_map(OwnTelemetry::signals);
@@ -64,7 +64,7 @@ impl Sections {
             let part = signal.part(format!("ownTelemetry.{name}"));
             let read = telemetry(reader, signal, &part).map_err(|stop| at(&part, stop));
             let last = last.map(|last| &last.own);
-            sections.own.put(name, read, last, &mut broken, now)?;
+            sections.own.put(name, read, last, &mut broken, now);
         }
         for other in &spec.other_connections {
             let part = other.part();
@@ -72,12 +72,12 @@ impl Sections {
             let last = last.map(|last| &last.others);
             sections
                 .others
-                .put(&other.name, read, last, &mut broken, now)?;
+                .put(&other.name, read, last, &mut broken, now);
         }
         // Also of what stays although its objects changed.
         let ends = earliest(sections.own.not_after(), sections.others.not_after());
         reader.until = earliest(reader.until, ends);
-        Ok((sections, broken))
+        (sections, broken)
     }
 
     /// The same, of which nothing is known.

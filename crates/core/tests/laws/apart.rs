@@ -116,6 +116,36 @@ fn law9_a_broken_secret_of_telemetry_holds_no_certificate_back() {
     );
 }
 
+/// Its API server may never tell of it; and at a start nothing is known yet.
+#[test]
+fn law9_telemetry_that_nobody_told_of_holds_no_certificate_back() {
+    let mut bench = good();
+    let before = sent(&bench);
+    bench.catalog.retain(|object| *object != ingest());
+    let client = Ca::new("clients").issue(&Issue::client());
+    let renewed = Observed::Present(tls_secret(&client.crt, &client.key).into());
+    bench.world.spec.other_connections.clear();
+    let renewed = observe(&mut bench, &ObjectRef::secret("a", "client"), renewed, 20);
+    assert!(matches!(renewed, Settled::Draft(..)), "{renewed:?}");
+    assert_eq!(bench.number(), 2);
+    let now = sent(&bench).unwrap();
+    let (now, before) = (metrics_key(&now), before.unwrap());
+    assert_eq!(now, metrics_key(&before), "as it was");
+    let (why, _) = says(&bench, ConditionType::ResolvedRefs);
+    assert_eq!(why, Reason::Resolved.as_str());
+
+    let mut world = world();
+    let all = world.revision(1);
+    world.objects.insert(ingest(), Observed::Pending);
+    let start = world.revision(1);
+    assert_eq!(start.marker(), all.marker());
+    assert!(
+        start
+            .beside(AgentCapabilities(STATUS | TELEMETRY))
+            .is_none()
+    );
+}
+
 /// The other way round as well: what is wrong with OpAMP says more.
 #[test]
 fn law9_what_is_wrong_beside_opamp_hides_nothing_that_is_worse() {
