@@ -116,8 +116,14 @@ impl Watch {
                 runs.is_some_and(|p| is(p, shown)),
                 "law 6: the marker proves nothing"
             );
-            let applied = state == SettingsState::Applied || self.in_flight(links, now);
-            law!(applied, "law 6: shows the marker, and is {state:?}");
+            // With settings for the server of another it should not be here.
+            let due = if shown.is_external() {
+                SettingsState::Pending
+            } else {
+                SettingsState::Applied
+            };
+            let right = state == due || self.in_flight(links, now);
+            law!(right, "law 6: shows the marker, and is {state:?}");
         }
         match state {
             SettingsState::Applied => {
