@@ -87,6 +87,7 @@ fn argo_and_flux_say_what_ready_says() {
             "Progressing",
             "InProgress",
         ),
+        (with(("False", "AgentsLost")), "Degraded", "InProgress"),
         (with(("False", "Paused")), "Suspended", "InProgress"),
         (with(("False", "Halted")), "Degraded", "InProgress"),
         (profile(2, &refused), "Degraded", "Failed"),

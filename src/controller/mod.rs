@@ -14,7 +14,7 @@ use std::{
 };
 
 use jiff::SignedDuration;
-use opamp_operator_api::{ObjectRef, ProfileKey};
+use opamp_operator_api::{ObjectRef, ProfileKey, Reason};
 use opamp_operator_core::{
     catalog::{AuthenticatorSource, Catalog, KeySource, Settings},
     earliest,
@@ -94,8 +94,8 @@ pub struct Controller {
     awaiting: BTreeSet<ProfileKey>,
     untold: BTreeSet<(opamp_wire::InstanceUid, String)>,
     forgotten: Vec<(String, opamp_wire::InstanceUid)>,
-    /// When it is told that agents of a profile fail: others may follow.
-    failing: BTreeMap<ProfileKey, Duration>,
+    /// When it is told what became of agents of a profile: others may follow.
+    failing: BTreeMap<(ProfileKey, Reason), Duration>,
     /// Agents that profiles took over since they were reported.
     taken: BTreeMap<(ProfileKey, ProfileKey), Taken>,
     reported: BTreeMap<ProfileKey, Duration>,
@@ -122,7 +122,7 @@ const STORED_QUEUE: usize = 64;
 
 /// Status writes of one profile are at least this far apart.
 const BETWEEN_REPORTS: Duration = Duration::from_secs(1);
-/// Agents that fail within this time are told of at once.
+/// Agents that fail or are lost within this time are told of at once.
 const GATHER_FAILURES: Duration = Duration::from_secs(10);
 /// How often time passes for agents without a task of their own.
 const TICK: Duration = Duration::from_secs(2);
@@ -272,7 +272,7 @@ impl Controller {
         let failing = self
             .failing
             .iter()
-            .filter(|(key, _)| !self.dirty.contains(*key));
+            .filter(|((key, _), _)| !self.dirty.contains(key));
         let next = earliest(next, failing.map(|(_, at)| *at).min());
         earliest(earliest(next, self.held_until()), forgotten)
     }

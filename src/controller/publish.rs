@@ -89,7 +89,7 @@ impl Controller {
         self.hub.statuses.remove(key);
         self.rollouts.remove(key);
         self.replan.remove(key);
-        self.failing.remove(key);
+        self.failing.retain(|(of, _), _| of != key);
         self.taken.retain(|(of, _), _| of != key);
         self.storing.remove(key);
         self.unstored.remove(key);

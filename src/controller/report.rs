@@ -1,10 +1,10 @@
 //! From what agents did to statuses and records: never resolves anything.
 
-use opamp_operator_api::{ProfileKey, Reason, v1alpha1::OpAMPConnectionProfileStatus};
+use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{
     fleet::AgentRecord,
     identity::LedgerEntry,
-    status::{Taken, agents_failed, events, summarize},
+    status::{Taken, events, is_of_agents, of_agents, summarize},
 };
 
 use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller, GATHER_FAILURES};
@@ -15,7 +15,7 @@ impl Controller {
     pub(super) async fn report(&mut self) {
         let now = self.hub.clock.now();
         let told = self.failing.iter().filter(|(_, at)| **at <= now.uptime);
-        self.dirty.extend(told.map(|(key, _)| key.clone()));
+        self.dirty.extend(told.map(|((key, _), _)| key.clone()));
         let ripe = |key: &&ProfileKey| {
             self.reported
                 .get(key)
@@ -101,7 +101,7 @@ impl Controller {
         let taken = self.take_taken(key);
         let rollout = self.rollouts.get(key).cloned().unwrap_or_default();
         let Some(state) = self.catalog.get_mut(key) else {
-            self.failing.remove(key);
+            self.failing.retain(|(of, _), _| of != key);
             return false;
         };
         let status = summarize(state, &agents, &overlap, &rollout, now);
@@ -111,22 +111,19 @@ impl Controller {
         };
         self.hub.statuses.set(key, known);
         if !self.leads {
-            self.failing.remove(key);
+            self.failing.retain(|(of, _), _| of != key);
             return false;
         }
         let mut events = events(&state.stored.status, &status);
-        let failing = events
-            .iter()
-            .any(|event| event.reason == Reason::AgentsFailed);
-        events.retain(|event| event.reason != Reason::AgentsFailed);
-        if failing {
+        for event in events.extract_if(.., |event| is_of_agents(event.reason)) {
             let at = now.uptime + GATHER_FAILURES;
-            self.failing.entry(key.clone()).or_insert(at);
+            let failing = (key.clone(), event.reason);
+            self.failing.entry(failing).or_insert(at);
         }
-        if self.failing.get(key).is_some_and(|at| *at <= now.uptime) {
-            self.failing.remove(key);
-            events.extend(agents_failed(&status));
-        }
+        let told = self
+            .failing
+            .extract_if(.., |(of, _), at| of == key && *at <= now.uptime);
+        events.extend(told.filter_map(|((_, reason), _)| of_agents(reason, &status)));
         let revision = status.revision.as_ref().map(|revision| revision.number);
         let told = taken.iter().take(MAX_TAKEN);
         events.extend(told.map(|(before, taken)| taken.event(before, revision)));

@@ -266,6 +266,28 @@ async fn law10_agents_that_fail_are_told_of_once_when_others_may_have_followed()
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn law6_an_agent_that_is_lost_is_told_of_once() {
+    let mut bench = Bench::new(None);
+    bench.write("p", 1, false).await;
+    bench.list().await;
+    bench.in_force().await;
+    let agent = bench.agent(1);
+    bench.hear(&agent, &full(1));
+    bench.seconds(2).await;
+    assert!(bench.hear(&agent, &full(2)).is_some(), "nothing is offered");
+    let gone = agent.0.lock().detach(agent.1, bench.hub.clock.now());
+    bench.hub.roster.note(&agent.0.lock(), &gone.transitions);
+    bench.seconds(60).await;
+    assert_eq!(bench.told("p", Reason::AgentsLost).0, 0);
+    bench.seconds(90).await;
+    // It was the first, so nobody else is touched.
+    let why = bench.reason("p", "Ready");
+    assert_eq!(why.as_deref(), Some("False Halted"));
+    let (times, note) = bench.told("p", Reason::AgentsLost);
+    assert!(times == 1 && note.starts_with("1 agent left"), "{note}");
+}
+
 /// Nobody else remembers it, and the next process repeats no event.
 #[tokio::test(start_paused = true)]
 async fn law8_what_happened_in_the_last_second_is_told_before_the_end() {

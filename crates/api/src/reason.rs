@@ -130,6 +130,9 @@ words! {
         HashKeyLost,
         /// Agents reported that the settings do not work for them.
         AgentsFailed,
+        /// Agents left after they were offered the settings, and did not come
+        /// back: perhaps they cannot.
+        AgentsLost,
         /// Agents were offered settings too often, whatever these were.
         OffersExhausted,
         /// A new revision is in force.

@@ -140,7 +140,7 @@ impl Reason {
             Self::Complete | Self::NoAgents => (AT_REST, NOTHING),
             Self::RolloutInProgress => (
                 &[(Ready, False), (Progressing, True)],
-                "Wait. If it takes long, the message says how many agents are pending, on their way or lost; `kubectl get opag` says which.",
+                "Wait. If it takes long, the message says how many agents are pending or on their way; `kubectl get opag` says which.",
             ),
             Self::Halted => (
                 &[(Ready, False), (Progressing, False)],
@@ -178,6 +178,10 @@ impl Reason {
             Self::AgentsFailed => (
                 NOT_READY,
                 "Look at the logs of these agents. They are offered the same settings again after 10 minutes, later less often; new settings at once.",
+            ),
+            Self::AgentsLost => (
+                &[(Ready, False), (Progressing, False)],
+                "See why these agents are away: their logs say whether they were stopped, or cannot connect with what they were offered. Who comes back is judged anew. An agent that is gone for good counts no more from the next revision on.",
             ),
             Self::OffersExhausted => (
                 NOT_READY,

@@ -1,7 +1,7 @@
 //! The events between two statuses. A restart begins with the stored status,
 //! so it repeats none.
 
-use super::failures::{agents_failed, worth_telling};
+use super::failures::{is_of_agents, worth_telling};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{
     condition::{ConditionStatus, find_condition},
@@ -74,9 +74,7 @@ pub fn events(
             revision: current,
         });
     }
-    if worth_telling(before, after) {
-        events.extend(agents_failed(after));
-    }
+    events.extend(worth_telling(before, after));
     for kind in [
         ConditionType::Ready,
         ConditionType::Accepted,
@@ -110,12 +108,12 @@ fn told(
 ) -> Option<ProfileEvent> {
     severity(reason)?;
     // `Ready` sums the others up; only what does not make it false speaks for
-    // itself. Failures are told with the agents' names.
+    // itself. What became of agents is told with their names.
     let ready = condition.type_ == ConditionType::Ready.as_str();
     let unknown = condition.status == ConditionStatus::Unknown.as_str();
     let summed_up = find(status, ConditionType::Ready)
         .is_some_and(|ready| ready.reason == condition.reason && ready.status == condition.status);
-    if reason == Reason::AgentsFailed || !ready && (unknown || summed_up) {
+    if is_of_agents(reason) || !ready && (unknown || summed_up) {
         return None;
     }
     let halted = find(status, ConditionType::Progressing).filter(|_| reason == Reason::Halted);

@@ -53,14 +53,35 @@ pub(super) fn failures(state: &ProfileState, agents: &[AgentRecord]) -> Vec<Agen
     named.collect()
 }
 
-/// That agents failed, with as many of them as an event has room for; none if
-/// there are none.
+/// What becomes of agents that an offer did not help; each is told apart.
+const WAYS: [(Reason, FailureReason, &str); 2] = [
+    (
+        Reason::AgentsFailed,
+        FailureReason::Failed,
+        "failed with this revision",
+    ),
+    (
+        Reason::AgentsLost,
+        FailureReason::Lost,
+        "left after they were offered this revision, and did not come back",
+    ),
+];
+
+/// Is this a word for what became of agents?
 #[must_use]
-pub fn agents_failed(status: &OpAMPConnectionProfileStatus) -> Option<ProfileEvent> {
-    let count = failed(status);
+pub fn is_of_agents(reason: Reason) -> bool {
+    WAYS.iter().any(|(word, ..)| *word == reason)
+}
+
+/// That agents failed or were lost, with as many of them as an event has room
+/// for; none if there are none.
+#[must_use]
+pub fn of_agents(reason: Reason, status: &OpAMPConnectionProfileStatus) -> Option<ProfileEvent> {
+    let (_, kind, became) = WAYS.into_iter().find(|(word, ..)| *word == reason)?;
+    let count = count(status, kind);
     let magnitude = magnitude(count)?;
     let examples = status.failures.iter();
-    let examples = examples.filter(|failure| failure.reason == FailureReason::Failed);
+    let examples = examples.filter(|failure| failure.reason == kind);
     let examples: Vec<_> = examples
         .take(EXAMPLES)
         .map(|failure| match failure.message.as_str() {
@@ -69,34 +90,41 @@ pub fn agents_failed(status: &OpAMPConnectionProfileStatus) -> Option<ProfileEve
         })
         .collect();
     let agents = if count == 1 { "agent" } else { "agents" };
+    let mut note = format!("{count} {agents} {became}");
+    // The newest have names in the status; these may all have come to the other.
+    if !examples.is_empty() {
+        note = format!("{note}: {}", examples.join(", "));
+    }
     Some(ProfileEvent {
-        reason: Reason::AgentsFailed,
-        note: format!(
-            "{count} {agents} failed with this revision: {}",
-            examples.join(", ")
-        ),
+        reason,
+        note,
         about: magnitude.to_string(),
         revision: status.revision.as_ref().map(|revision| revision.number),
     })
 }
 
-/// Has the number of agents that failed with a revision grown so far that it is
-/// worth an event? Ten times as many are.
+/// Has the number of agents that came to this with a revision grown so far that
+/// it is worth an event? Ten times as many are.
 pub(super) fn worth_telling(
     before: &OpAMPConnectionProfileStatus,
     after: &OpAMPConnectionProfileStatus,
-) -> bool {
+) -> Vec<ProfileEvent> {
     let number = |s: &OpAMPConnectionProfileStatus| s.revision.as_ref().map(|r| r.number);
-    let told = if number(before) == number(after) {
-        magnitude(failed(before))
-    } else {
-        None
-    };
-    magnitude(failed(after)) > told
+    let same = number(before) == number(after);
+    let grown = WAYS.into_iter().filter(|(_, kind, _)| {
+        let told = magnitude(count(before, *kind)).filter(|_| same);
+        magnitude(count(after, *kind)) > told
+    });
+    grown
+        .filter_map(|(reason, ..)| of_agents(reason, after))
+        .collect()
 }
 
-fn failed(status: &OpAMPConnectionProfileStatus) -> i32 {
-    status.agents.map_or(0, |agents| agents.failed)
+fn count(status: &OpAMPConnectionProfileStatus, kind: FailureReason) -> i32 {
+    status.agents.map_or(0, |agents| match kind {
+        FailureReason::Failed => agents.failed,
+        FailureReason::Lost => agents.lost,
+    })
 }
 
 fn magnitude(count: i32) -> Option<u32> {

@@ -28,7 +28,7 @@ use failures::failures;
 use overlap::overlapping;
 
 pub use events::{ProfileEvent, Severity, events, severity};
-pub use failures::agents_failed;
+pub use failures::{is_of_agents, of_agents};
 pub use overlap::{Overlap, Taken};
 
 /// The status of a profile, given its state, its agents, other profiles that
@@ -352,6 +352,7 @@ fn ready_for_opamp(
         () if rollout.halted => Reason::Halted,
         () if state.spec().is_some_and(|spec| spec.paused) => Reason::Paused,
         () if counts.failed > 0 => Reason::AgentsFailed,
+        () if counts.lost > 0 => Reason::AgentsLost,
         () => Reason::RolloutInProgress,
     };
     (ConditionStatus::False, reason, describe(counts))
@@ -359,6 +360,7 @@ fn ready_for_opamp(
 
 fn progressing(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) -> Verdict {
     let lacks = lacking(counts) > 0;
+    let moves = lacking(counts) > counts.lost;
     if state.spec().is_some_and(|spec| spec.paused) {
         return (
             ConditionStatus::Unknown,
@@ -387,17 +389,18 @@ fn progressing(state: &ProfileState, counts: &AgentCounts, rollout: &Rollout) ->
         );
         return (ConditionStatus::False, Reason::Halted, message);
     }
-    if state.current.is_some() && lacks {
+    if state.current.is_some() && moves {
         return (
             ConditionStatus::True,
             Reason::RolloutInProgress,
             describe(counts),
         );
     }
-    let reason = if counts.matched == 0 {
-        Reason::NoAgents
-    } else {
-        Reason::Complete
+    let reason = match () {
+        () if counts.matched == 0 => Reason::NoAgents,
+        // It comes back or it does not: nothing can be sent to it.
+        () if lacks => Reason::AgentsLost,
+        () => Reason::Complete,
     };
     (
         ConditionStatus::False,

@@ -295,6 +295,7 @@ fn situations() -> Vec<(Reason, OpAMPConnectionProfileStatus)> {
             Reason::AgentsFailed,
             agents(vec![agent(SettingsState::Failed)]),
         ),
+        (Reason::AgentsLost, agents(vec![agent(SettingsState::Lost)])),
         (Reason::OffersExhausted, {
             let exhausted = AgentRecord {
                 exhausted: true,

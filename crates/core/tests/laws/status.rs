@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use opamp_operator_api::{
     reason::Reason,
-    v1alpha1::{AgentCounts, FailureReason},
+    v1alpha1::{AgentCounts, FailureReason, OpAMPConnectionProfileStatus},
 };
 use opamp_operator_core::{
     catalog::Catalog,
     fleet::{AgentRecord, SettingsState, Transport},
     identity::{Presented, Recognition},
     rollout::Rollout,
-    status::{Overlap, events, summarize},
+    status::{Overlap, events, is_of_agents, summarize},
 };
 
 use opamp_wire::{InstanceUid, proto::ConnectionSettingsStatuses};
@@ -248,4 +248,54 @@ fn law7_what_an_agent_said_is_told_while_that_is_why_and_no_longer() {
         ..agent
     };
     assert_eq!(said(&offered), None);
+}
+
+/// Nothing can be sent to who is away; that it is away must not look like
+/// something under way.
+#[test]
+fn law6_who_was_lost_is_told_and_is_not_on_its_way() {
+    let world = World::new();
+    let mut catalog = world.catalog();
+    let spec = Arc::new(world.spec.clone());
+    catalog.adopt(world.revision(1), spec, at(100).wall, true);
+    let all = |states: &[(SettingsState, bool)]| {
+        let agents: Vec<_> = states
+            .iter()
+            .zip(1..)
+            .map(|((state, here), last)| AgentRecord {
+                uid: uid(last),
+                ..agent(&world, 1, *state, *here)
+            })
+            .collect();
+        let state = catalog.get(&world.profile).unwrap();
+        let (overlap, rollout) = (Overlap::default(), Rollout::default());
+        summarize(state, &agents, &overlap, &rollout, at(200))
+    };
+    let words = |status: &OpAMPConnectionProfileStatus| {
+        ["Ready", "Progressing"].map(|kind| {
+            let condition = status.conditions.iter().find(|c| c.type_ == kind).unwrap();
+            format!("{} {}", condition.status, condition.reason)
+        })
+    };
+    let (lost, failed) = ((SettingsState::Lost, false), (SettingsState::Failed, true));
+    let pending = (SettingsState::Pending, true);
+    let one = all(&[lost]);
+    assert_eq!(words(&one), ["False AgentsLost", "False AgentsLost"]);
+    let told = |before, after| {
+        let mut told = events(before, after);
+        told.retain(|event| is_of_agents(event.reason));
+        told.into_iter().map(|event| event.note).collect::<Vec<_>>()
+    };
+    let nobody = all(&[]);
+    let [note] = &told(&nobody, &one)[..] else {
+        panic!("{:?}", told(&nobody, &one));
+    };
+    assert!(note.starts_with("1 agent left") && note.contains(&uid(1).to_string()));
+    let both = all(&[lost, failed, pending]);
+    assert_eq!(
+        words(&both),
+        ["False AgentsFailed", "True RolloutInProgress"]
+    );
+    assert_eq!(told(&one, &both).len(), 1, "one was lost before");
+    assert_eq!(told(&nobody, &both).len(), 2);
 }
