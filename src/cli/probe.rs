@@ -1,8 +1,8 @@
 //! `opamp-operator probe`: connects as an agent does that has no credential yet.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{error::Error as _, path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Collected, Empty, Limited};
@@ -10,9 +10,14 @@ use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use tokio::time::{Instant, sleep, timeout};
 
 /// How long the server may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Longest time to go on trying.
+const LONGEST_WAIT: u64 = 600;
 /// What a refusal says is short.
 const MAX_BYTES: usize = 4 * 1024;
 
@@ -24,6 +29,9 @@ pub(super) struct Probe {
     /// The CAs that agents trust; without such a file those of the system.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// Seconds to go on trying while the server cannot be reached or says that it is not ready, at most 600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT))]
+    wait: u64,
 }
 
 impl Probe {
@@ -42,9 +50,24 @@ impl Probe {
             .enable_all()
             .build()?;
         runtime.block_on(async {
-            tokio::time::timeout(PATIENCE, ask(uri, self.tls()?))
-                .await
-                .context("the server did not answer in time")?
+            let tls = self.tls()?;
+            let until = Instant::now() + Duration::from_secs(self.wait);
+            loop {
+                let asked = timeout(PATIENCE, ask(&uri, tls.clone())).await;
+                let late = || {
+                    Err(Failure::Passing(anyhow!(
+                        "the server did not answer in time"
+                    )))
+                };
+                match asked.unwrap_or_else(|_| late()) {
+                    Ok(()) => return Ok(()),
+                    // A Service leads nowhere until each node has heard of its Pods.
+                    Err(Failure::Passing(_)) if Instant::now() + PAUSE < until => {
+                        sleep(PAUSE).await;
+                    }
+                    Err(Failure::Passing(why) | Failure::Lasting(why)) => return Err(why),
+                }
+            }
         })?;
         Ok(format!(
             "{}: the server proved itself and serves OpAMP\n",
@@ -71,7 +94,14 @@ impl Probe {
     }
 }
 
-async fn ask(uri: Uri, tls: ClientConfig) -> anyhow::Result<()> {
+/// Why it is not as it should be.
+enum Failure {
+    /// A moment later it may be.
+    Passing(anyhow::Error),
+    Lasting(anyhow::Error),
+}
+
+async fn ask(uri: &Uri, tls: ClientConfig) -> Result<(), Failure> {
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
         .https_only()
@@ -80,12 +110,15 @@ async fn ask(uri: Uri, tls: ClientConfig) -> anyhow::Result<()> {
     let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     let request = Request::post(uri)
         .header(header::CONTENT_TYPE, "application/x-protobuf")
-        .body(Empty::new())?;
-    let answer = client.request(request).await?;
+        .body(Empty::new())
+        .map_err(|error| Failure::Lasting(error.into()))?;
+    let answer = client.request(request).await.map_err(unreached)?;
     match answer.status() {
         // Strangers are refused, or may report and sent no message just now.
         StatusCode::UNAUTHORIZED | StatusCode::OK => Ok(()),
-        StatusCode::NOT_FOUND => bail!("there is no OpAMP at this path (404)"),
+        StatusCode::NOT_FOUND => Err(Failure::Lasting(anyhow!(
+            "there is no OpAMP at this path (404)"
+        ))),
         status => {
             let body = Limited::new(answer.into_body(), MAX_BYTES).collect().await;
             let body = body.map(Collected::to_bytes).unwrap_or_default();
@@ -93,7 +126,29 @@ async fn ask(uri: Uri, tls: ClientConfig) -> anyhow::Result<()> {
             let line = said.lines().next().unwrap_or_default();
             // What a stranger says must not steer a terminal.
             let line: String = line.chars().filter(|c| !c.is_control()).collect();
-            bail!("the server answers {status}: {line}")
+            let why = anyhow!("the server answers {status}: {line}");
+            Err(if status == StatusCode::SERVICE_UNAVAILABLE {
+                Failure::Passing(why)
+            } else {
+                Failure::Lasting(why)
+            })
         }
+    }
+}
+
+/// A certificate stays as wrong as it is.
+fn unreached(error: hyper_util::client::legacy::Error) -> Failure {
+    let mut causes = std::iter::successors(error.source(), |cause| {
+        // What an I/O error wraps is not its source.
+        let wrapped = cause.downcast_ref::<std::io::Error>();
+        match wrapped.and_then(std::io::Error::get_ref) {
+            Some(inner) => Some(inner),
+            None => (*cause).source(),
+        }
+    });
+    if causes.any(<dyn std::error::Error + 'static>::is::<rustls::Error>) {
+        Failure::Lasting(error.into())
+    } else {
+        Failure::Passing(error.into())
     }
 }

@@ -43,6 +43,19 @@ async fn a_probe_sees_what_an_agent_sees() {
     let (good, said) = probe(vec![url.clone(), ca.clone()]).await;
     assert!(good && said.contains("serves OpAMP"), "{said}");
 
+    // It waits for who is not ready, and no longer than it is told to.
+    let world = World::start(Limits::default()).await;
+    let soon = format!("wss://localhost:{}/v1/opamp", world.address.port());
+    let trusted = file("soon.crt", &world.serving);
+    let arguments = [soon.clone(), trusted.clone(), "--wait=60".into()];
+    let waiting = tokio::spawn(probe(arguments.into()));
+    let (good, said) = probe(vec![soon, trusted]).await;
+    assert!(!good && said.contains("503"), "{said}");
+    assert!(!waiting.is_finished(), "it gave up");
+    world.trust();
+    let (good, said) = waiting.await.unwrap();
+    assert!(good, "{said}");
+
     let elsewhere = format!("wss://localhost:{port}/other");
     let by_address = format!("https://127.0.0.1:{port}/v1/opamp");
     let plain = url.replace("wss", "ws");
@@ -53,7 +66,8 @@ async fn a_probe_sees_what_an_agent_sees() {
         (&elsewhere, &ca, "404"),
         (&plain, &ca, "must be wss://"),
     ] {
-        let (good, said) = probe(vec![url.clone(), ca.clone()]).await;
+        // What no time mends is said at once.
+        let (good, said) = probe(vec![url.clone(), ca.clone(), "--wait=600".into()]).await;
         assert!(!good && said.contains(words), "{url} {ca}: {said}");
     }
 }
