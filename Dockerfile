@@ -1,6 +1,6 @@
 # The usual way to the image, for those who have a builder of containers. `make image`
-# needs none, is the same byte for byte wherever it is built, and says what it is
-# made of.
+# needs none, is the same byte for byte from every clone with the same compilers and
+# C library, and says what it is made of.
 FROM rust:1.95-trixie AS build
 WORKDIR /src
 COPY . .

@@ -1,4 +1,5 @@
-//! The operator as one static binary that is the same wherever it is built.
+//! The operator as one static binary that is the same from every clone, with the
+//! same compilers and C library.
 
 use std::{
     path::{Path, PathBuf},

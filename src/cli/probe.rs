@@ -6,10 +6,10 @@ use anyhow::{Context as _, anyhow, ensure};
 use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Collected, Empty, Limited};
-use hyper_rustls::{ConfigBuilderExt as _, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt as _, FixedServerNameResolver, HttpsConnectorBuilder};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::{CertificateDer, pem::PemObject as _};
+use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long the server may take.
@@ -29,6 +29,9 @@ pub(super) struct Probe {
     /// The CAs that agents trust; without such a file those of the system.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
+    /// The name by which agents know the server, if it is not that of the URL.
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
     /// Seconds to go on trying while the server cannot be reached or says that it is not ready, at most 600.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=LONGEST_WAIT))]
     wait: u64,
@@ -51,9 +54,10 @@ impl Probe {
             .build()?;
         runtime.block_on(async {
             let tls = self.tls()?;
+            let name = self.name()?;
             let until = Instant::now() + Duration::from_secs(self.wait);
             loop {
-                let asked = timeout(PATIENCE, ask(&uri, tls.clone())).await;
+                let asked = timeout(PATIENCE, ask(&uri, tls.clone(), name.clone())).await;
                 let late = || {
                     Err(Failure::Passing(anyhow!(
                         "the server did not answer in time"
@@ -73,6 +77,12 @@ impl Probe {
             "{}: the server proved itself and serves OpAMP\n",
             self.url
         ))
+    }
+
+    fn name(&self) -> anyhow::Result<Option<ServerName<'static>>> {
+        let name = self.server_name.clone().map(ServerName::try_from);
+        name.transpose()
+            .context("`--server-name` must be a DNS name or an IP address")
     }
 
     fn tls(&self) -> anyhow::Result<ClientConfig> {
@@ -101,12 +111,21 @@ enum Failure {
     Lasting(anyhow::Error),
 }
 
-async fn ask(uri: &Uri, tls: ClientConfig) -> Result<(), Failure> {
+async fn ask(
+    uri: &Uri,
+    tls: ClientConfig,
+    name: Option<ServerName<'static>>,
+) -> Result<(), Failure> {
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls)
-        .https_only()
-        .enable_http1()
-        .build();
+        .https_only();
+    let connector = match name {
+        Some(name) => connector
+            .with_server_name_resolver(FixedServerNameResolver::new(name))
+            .enable_http1()
+            .build(),
+        None => connector.enable_http1().build(),
+    };
     let client = Client::builder(TokioExecutor::new()).build::<_, Empty<Bytes>>(connector);
     let request = Request::post(uri)
         .header(header::CONTENT_TYPE, "application/x-protobuf")

@@ -43,6 +43,14 @@ async fn a_probe_sees_what_an_agent_sees() {
     let (good, said) = probe(vec![url.clone(), ca.clone()]).await;
     assert!(good && said.contains("serves OpAMP"), "{said}");
 
+    // An agent may call it by a name that leads elsewhere from here.
+    let address = format!("https://127.0.0.1:{port}/v1/opamp");
+    for (name, is_its) in [("localhost", true), ("elsewhere.example", false)] {
+        let named = format!("--server-name={name}");
+        let (good, said) = probe(vec![address.clone(), ca.clone(), named]).await;
+        assert_eq!(good, is_its, "{said}");
+    }
+
     // It waits for who is not ready, and no longer than it is told to.
     let world = World::start(Limits::default()).await;
     let soon = format!("wss://localhost:{}/v1/opamp", world.address.port());

@@ -28,8 +28,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 
 {{/* Labels that find the Pod. They can never change. */}}
 {{- define "opamp-operator.selector" -}}
-app.kubernetes.io/name: {{ include "opamp-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "opamp-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
@@ -57,6 +57,9 @@ app.kubernetes.io/component: operator
 {{- end -}}
 {{- if and $claimed (not .Values.homeNamespaces) -}}
 {{- $homes = concat $homes (default (list .Release.Namespace) .Values.watchNamespaces) -}}
+{{- end -}}
+{{- with .Values.anonymous.namespace -}}
+{{- $homes = append $homes . -}}
 {{- end -}}
 {{- toYaml (uniq $homes) -}}
 {{- end -}}
@@ -87,6 +90,34 @@ app.kubernetes.io/component: operator
 {{- .Values.advertisedURL | default (printf "wss://%s:%d%s" (include "opamp-operator.host" .) (int .Values.service.port) .Values.path) -}}
 {{- end -}}
 
+{{/* Its host, by which agents verify the operator. */}}
+{{- define "opamp-operator.advertisedHost" -}}
+{{- $url := urlParse (include "opamp-operator.advertisedURL" .) -}}
+{{- if ne $url.path .Values.path -}}
+{{- fail (printf "advertisedURL: its path must be %s (the value `path`), as in wss://%s%s" .Values.path $url.host .Values.path) -}}
+{{- end -}}
+{{- $url.hostname -}}
+{{- end -}}
+
+{{/* The Secrets and ConfigMaps of the release namespace that values name: a list of kind/name in YAML. */}}
+{{- define "opamp-operator.named" -}}
+{{- $named := list (printf "Secret/%s" (include "opamp-operator.servingSecret" .)) -}}
+{{- with .Values.denyList.name -}}
+{{- $named = append $named (printf "ConfigMap/%s" .) -}}
+{{- end -}}
+{{- range .Values.authenticators -}}
+{{- if and (hasKey . "agentToken") (eq (default $.Release.Namespace (dig "agentToken" "namespace" "" .)) $.Release.Namespace) -}}
+{{- $named = append $named (printf "Secret/%s" .agentToken.secretName) -}}
+{{- end -}}
+{{- range list (dig "clientCertificate" "caBundleRef" dict .) (dig "jwt" "jwks" "keyRef" dict .) -}}
+{{- if .name -}}
+{{- $named = append $named (printf "%s/%s" (default "ConfigMap" .kind) .name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml (uniq $named) -}}
+{{- end -}}
+
 {{/* An address to listen on. */}}
 {{- define "opamp-operator.listen" -}}
 {{- if contains ":" .address }}[{{ .address }}]{{ else }}{{ .address }}{{ end }}:{{ int .port }}
@@ -96,13 +127,12 @@ app.kubernetes.io/component: operator
 {{- define "opamp-operator.configuration" -}}
 apiVersion: opamp-operator.dev/v1alpha1
 kind: OperatorConfiguration
-namespace: {{ .Release.Namespace }}
+namespace: {{ .Release.Namespace | quote }}
 listen: {{ include "opamp-operator.listen" (dict "address" .Values.listenAddress "port" 4320) | quote }}
 path: {{ .Values.path }}
 advertisedURL: {{ include "opamp-operator.advertisedURL" . }}
 servingCertificate:
   secretName: {{ include "opamp-operator.servingSecret" . }}
-leaseName: {{ include "opamp-operator.fullname" . }}
 shutdown:
   serviceName: {{ include "opamp-operator.fullname" . }}
   seconds: {{ sub (int64 .Values.terminationGracePeriodSeconds) 10 }}

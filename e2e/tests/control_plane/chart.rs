@@ -7,7 +7,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
 use e2e::cluster::{RELEASE, repository, shared};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn chart() -> Result<String> {
     let folder = repository().join("charts/opamp-operator");
@@ -50,6 +50,19 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
             "missing properties 'audiences', 'jwks'",
         ),
         ("authenticators[0].serviceAccount=x", "/authenticators/0"),
+        (
+            "authenticators[0].name=a,authenticators[0].clientCertificate.caBundleRef.name=x",
+            "'oneOf' failed",
+        ),
+        ("advertisedURL=wss://x", "its path must be /v1/opamp"),
+        (
+            "terminationGracePeriodSeconds=20",
+            "/terminationGracePeriodSeconds",
+        ),
+        (
+            "podLabels.app\\.kubernetes\\.io/name=x",
+            "invalid propertyName 'app.kubernetes.io/name'",
+        ),
         (
             "authenticators[0].name=a,authenticators[0].agentTokens.secretName=x",
             "additional properties 'agentTokens'",
@@ -116,7 +129,46 @@ async fn every_value_does_what_it_says() -> Result<()> {
     ensure!(names(&all).iter().all(|name| !name.contains("Role")));
     let all = rendered(&["rbac.aggregate=false"]).await?;
     ensure!(!names(&all).iter().any(|name| name.ends_with("-edit")));
+    let all = rendered(&["strategy.type=Recreate"]).await?;
+    let deployment = find(&all, "Deployment", "ops").context("no Deployment")?;
+    ensure!(deployment["spec"]["strategy"] == json!({"type": "Recreate"}));
     names_are_what_they_are_set_to().await
+}
+
+/// The certificate has what agents call the operator by, and what its issuer signs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_certificate_has_the_names_that_agents_use() -> Result<()> {
+    let names = async |values: &[&str]| -> Result<(Value, Value)> {
+        let all = rendered(values).await?;
+        let serving = named(&all, "Certificate", "ops", "opamp-operator-serving");
+        let spec = &serving.context("no certificate")?["spec"];
+        Ok((spec["dnsNames"].clone(), spec["ipAddresses"].clone()))
+    };
+    let cluster = [
+        "opamp-operator.ops.svc",
+        "opamp-operator.ops.svc.cluster.local",
+        "opamp-operator.ops",
+        "opamp-operator",
+    ];
+    let (dns, addresses) = names(&[]).await?;
+    ensure!(dns == json!(cluster) && addresses.is_null(), "{dns}");
+    let public = "advertisedURL=wss://opamp.example.com/v1/opamp";
+    let only = ["servingCertificate.internalNames=false", public];
+    let (dns, addresses) = names(&only).await?;
+    ensure!(
+        dns == json!(["opamp.example.com"]) && addresses.is_null(),
+        "{dns}"
+    );
+    for (host, address) in [
+        ("192.0.2.1:4320", "192.0.2.1"),
+        ("[2001:db8::1]", "2001:db8::1"),
+    ] {
+        let url = format!("advertisedURL=wss://{host}/v1/opamp");
+        let (dns, addresses) = names(&[&url]).await?;
+        ensure!(dns == json!(cluster), "{dns}");
+        ensure!(addresses == json!([address]), "{addresses}");
+    }
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -153,6 +205,37 @@ async fn permissions_follow_from_what_is_configured() -> Result<()> {
     let own = all.iter().filter(|object| object["kind"] == "Role");
     let own = own.filter(|object| object["metadata"]["namespace"] == "ops");
     ensure!(own.count() == 1, "the release namespace is not watched");
+
+    // Without the right to read everything, what the values name can be read.
+    let little = [
+        "rbac.secretAccess=None",
+        "denyList.name=denied",
+        "authenticators[0].name=a",
+        "authenticators[0].agentToken.secretName=token",
+        "authenticators[1].name=b",
+        "authenticators[1].clientCertificate.caBundleRef.name=agents",
+        "authenticators[1].clientCertificate.namespace=ops",
+    ];
+    let all = rendered(&little).await?;
+    let role = named(&all, "Role", "ops", RELEASE).context("no role")?;
+    let rules = role["rules"].as_array().context("no rules")?;
+    for (kind, name) in [
+        ("secrets", "opamp-operator-serving"),
+        ("secrets", "token"),
+        ("configmaps", "denied"),
+        ("configmaps", "agents"),
+    ] {
+        let reads = rules.iter().any(|rule| {
+            let watch = json!(["get", "list", "watch"]);
+            rule["resources"] == json!([kind])
+                && rule["resourceNames"] == json!([name])
+                && rule["verbs"] == watch
+        });
+        ensure!(reads, "{kind} {name}: {role}");
+    }
+    // Strangers are at home somewhere, too.
+    let all = rendered(&["anonymous.namespace=strangers"]).await?;
+    ensure!(named(&all, "Role", "strangers", "opamp-operator-agents").is_some());
 
     // With permissions for every namespace there are no Roles in them.
     let everywhere = ["watchNamespaces={a,b}", "rbac.secretAccess=Cluster"];

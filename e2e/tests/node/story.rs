@@ -30,6 +30,8 @@ const AGENTS: usize = PODS + CROWD;
 
 /// How long anything may take that takes Pods a while on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// Without a connection while one Pod of the operator follows the other.
+const LONGEST_AWAY: Duration = Duration::from_secs(30);
 
 /// Where the chart says that agents connect.
 const ENDPOINT: &str = "wss://opamp-operator.opamp-system.svc:4320/v1/opamp";
@@ -229,19 +231,17 @@ impl Story<'_> {
 
     async fn upgrade(&self) -> Result<()> {
         let change = json!({"podAnnotations": {"e2e": "upgraded"}});
-        self.goes_over("helm upgrade", async || {
-            self.helm_with("upgrade", &change).await
-        })
-        .await?;
+        let upgrade = async || self.helm_with("upgrade", &change).await;
+        let away = self.goes_over("helm upgrade", upgrade).await?;
+        ensure!(away <= LONGEST_AWAY, "a double was away for {away:?}");
         self.is_well().await
     }
 
     async fn roll_back(&self) -> Result<()> {
         let back = ["rollback", RELEASE, "1", "--wait", "--timeout=85s"];
-        self.goes_over("helm rollback", async || {
-            self.world.helm(&back).await.map(drop)
-        })
-        .await?;
+        let roll_back = async || self.world.helm(&back).await.map(drop);
+        let away = self.goes_over("helm rollback", roll_back).await?;
+        ensure!(away <= LONGEST_AWAY, "a double was away for {away:?}");
         self.is_well().await
     }
 
@@ -263,7 +263,7 @@ impl Story<'_> {
             });
             again.await
         };
-        self.goes_over("kill -9", kill).await
+        self.goes_over("kill -9", kill).await.map(drop)
     }
 
     async fn uninstall(&self) -> Result<()> {
@@ -297,11 +297,13 @@ impl Story<'_> {
             self.helm_with("install", &json!({})).await
         })
         .await
+        .map(drop)
     }
 
     /// Does something that takes the operator away for a moment: every agent
-    /// comes back, and none is offered what it has.
-    async fn goes_over<D>(&self, what: &str, does: D) -> Result<()>
+    /// comes back, and none is offered what it has. Says how long the double that
+    /// was away for longest was.
+    async fn goes_over<D>(&self, what: &str, does: D) -> Result<Duration>
     where
         D: AsyncFnOnce() -> Result<()>,
     {
@@ -330,13 +332,13 @@ impl Story<'_> {
                 "{pod} was offered what it has: {now:?} after {before:?}"
             );
         }
-        let longest = longest.as_secs_f64();
         let said = format!(
             "{what}: all {AGENTS} agents are back {took:.1} s after its begin, of the {CROWD} \
-             doubles none was away for longer than {longest:.1} s; none was offered anything"
+             doubles none was away for longer than {:.1} s; none was offered anything",
+            longest.as_secs_f64()
         );
         world.timeline.add("agents", said);
-        Ok(())
+        Ok(longest)
     }
 
     fn heard(&self) -> Result<BTreeMap<String, Heard>> {

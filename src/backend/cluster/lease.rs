@@ -50,7 +50,7 @@ impl Fence {
 
     /// Does something for as long as this process may: none if it may not, or
     /// not any more before it was done. What was sent by then has the rest of
-    /// the Lease to land.
+    /// the Lease to land: it is released only when every write was answered.
     pub(super) async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         let mut until = self.0.clone();
         let over = async move {

@@ -257,7 +257,15 @@ impl Cluster {
         statuses.close();
         self.agents.close();
         self.held.close();
-        let _ = timeout(LAST_WRITES, writer).await;
+        if timeout(LAST_WRITES, writer).await.is_err() {
+            // What was sent and not answered could land after what the next
+            // one writes: that one waits until the Lease runs out.
+            tracing::warn!(
+                "the last writes were not answered in time, so the Lease is not released"
+            );
+            holding.abort();
+            return;
+        }
         ending.cancel();
         let _ = holding.await;
     }
