@@ -10,6 +10,7 @@ use e2e::operator::Operator;
 use e2e::pki::{DAY, KeyKind, Leaf, Window};
 use e2e::process::{LogMark, read_from};
 use e2e::scene::{PROFILE, SOON, Setup};
+use e2e::steps::comes_back;
 use serde_json::Value;
 
 use crate::statuses::told;
@@ -63,10 +64,15 @@ async fn law8_the_next_process_goes_on_when_the_holder_of_the_lease_is_killed() 
     let mut second = world.second_operator().await?;
     ensure!(!read_from(second.log(), LogMark::default()).contains(LEADS));
 
+    let left = world.tap.record().of(&agents[0]).pop().map(|last| last.id);
+    world.tap.set_operator(second.address());
     let killed = Instant::now();
     world.kill_operator()?;
-    world.tap.set_operator(second.address());
     // It serves at once, and publishes when it leads.
+    comes_back(&world, &agents[0], "another connection", |last| {
+        Some(last.id) != left
+    })
+    .await?;
     stays_unoffered(&world, &agents[0], &leaf).await?;
     let renewed = renew(&mut world, "renewed", 60).await?;
     let after = leads(&mut second, killed, LEASE).await?;
