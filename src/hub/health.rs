@@ -58,6 +58,12 @@ impl Health {
         *self.serving_until.lock() = until;
     }
 
+    /// The same.
+    #[must_use]
+    pub fn serving_until(&self) -> Option<Timestamp> {
+        *self.serving_until.lock()
+    }
+
     /// Agents can connect.
     pub fn set_listening(&self) {
         self.listening.store(true, Ordering::Relaxed);

@@ -195,6 +195,12 @@ impl Agent {
         self.profile.as_ref()
     }
 
+    /// What it says of itself that people look for.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
     /// Nothing was ever offered under this UID.
     #[must_use]
     pub fn was_never_offered(&self) -> bool {
