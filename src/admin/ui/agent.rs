@@ -9,7 +9,7 @@ use opamp_wire::InstanceUid;
 
 use super::{
     Asked, Frame, NoPage, Page, agents, render,
-    words::{self, BAD, BUSY, Badge, GOOD, PLAIN, ProfileLink, Text, WARNING, When},
+    words::{self, BAD, BUSY, Badge, GOOD, PLAIN, ProfileLink, Prose, Text, WARNING, When},
 };
 use crate::{
     admin::explanation::{self, Explanation, Line},
@@ -74,7 +74,7 @@ struct Choice {
     name: Text,
     priority: Option<i32>,
     verdict: Badge,
-    because: Text,
+    because: Prose,
 }
 
 pub(super) fn page(hub: &Hub, asked: &Asked, uid: InstanceUid) -> Page {
@@ -193,6 +193,6 @@ fn choice(line: &Line) -> Choice {
         name: Text::from(&line.profile),
         priority: line.priority,
         verdict: Badge::of(tone, &line.verdict),
-        because: Text::from(&line.because),
+        because: Prose::from(&line.because),
     }
 }

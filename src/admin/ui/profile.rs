@@ -12,7 +12,7 @@ use super::{
     overview::End,
     render,
     revisions::{Reach, Revision},
-    words::{BAD, Badge, Text, When},
+    words::{BAD, Badge, Prose, Text, When},
     wrong,
 };
 use crate::hub::Hub;
@@ -39,11 +39,9 @@ struct Condition {
     badge: Badge,
     reason: Text,
     since: When,
-    message: Text,
-    /// What it means that the condition holds.
-    says: Option<&'static str>,
-    meaning: Option<&'static str>,
-    remedy: Option<&'static str>,
+    message: Prose,
+    meaning: Option<Prose>,
+    remedy: Option<Prose>,
 }
 
 struct Counts {
@@ -136,9 +134,8 @@ pub(super) fn page(hub: &Hub, asked: &Asked, key: &ProfileKey) -> Page {
             badge: Badge::condition(condition),
             reason: Text::from(&condition.reason),
             since: When::of(condition.last_transition_time.0, now),
-            message: Text::from(&condition.message),
-            says: Some(kind.meaning()),
-            meaning: reason.map(Reason::meaning),
+            message: Prose::from(&condition.message),
+            meaning: reason.map(|reason| reason.meaning().into()),
             remedy: wrong::remedy(condition),
         })
     });
@@ -154,7 +151,7 @@ pub(super) fn page(hub: &Hub, asked: &Asked, key: &ProfileKey) -> Page {
     let references = status.references.iter().map(|reference| Reference {
         kind: reference.kind.as_str(),
         name: Text::from(&reference.name),
-        version: Text::from(reference.resource_version.as_deref().unwrap_or("not read")),
+        version: Text::from(reference.resource_version.as_deref().unwrap_or("none")),
         end: reference.not_after.as_ref().map(|end| End::of(end.0, now)),
     });
     let after = agents::after(asked)?;

@@ -51,6 +51,39 @@ fn is_hidden(c: char) -> bool {
             | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Sentences, with what stands between backticks as code.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"{% for (code, text) in parts %}{% if *code %}<code>{{ text }}</code>{% else %}{{ text }}{% endif %}{% endfor %}"#
+)]
+pub(super) struct Prose {
+    parts: Vec<(bool, Text)>,
+}
+
+impl HtmlSafe for Prose {}
+
+impl<T: AsRef<str>> From<T> for Prose {
+    fn from(text: T) -> Self {
+        let mut parts = Vec::new();
+        let mut rest = text.as_ref();
+        while let Some((before, after)) = rest.split_once('`')
+            && let Some((code, after)) = after.split_once('`')
+        {
+            parts.extend([(false, Text::from(before)), (true, Text::from(code))]);
+            rest = after;
+        }
+        parts.push((false, Text::from(rest)));
+        Self { parts }
+    }
+}
+
+impl Prose {
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.iter().all(|(_, text)| text.is_empty())
+    }
+}
+
 /// A time, and how far away it is.
 #[derive(Template)]
 #[template(
@@ -65,7 +98,23 @@ pub(super) struct When {
 
 impl HtmlSafe for When {}
 
+/// Only how far away it is: for tables.
+#[derive(Template)]
+#[template(
+    ext = "html",
+    source = r#"<time datetime="{{ when.at }}" title="{{ when.shown }}">{{ when.away.as_deref().unwrap_or("now") }}</time>"#
+)]
+pub(super) struct Away<'a> {
+    when: &'a When,
+}
+
+impl HtmlSafe for Away<'_> {}
+
 impl When {
+    pub(super) fn away(&self) -> Away<'_> {
+        Away { when: self }
+    }
+
     pub(super) fn of(at: Timestamp, now: Timestamp) -> Self {
         Self {
             at: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
@@ -227,6 +276,18 @@ mod tests {
             badge.ends_with("&#60;b&#62;&#34;\\u{202e}</span>"),
             "{badge}"
         );
+    }
+
+    #[test]
+    fn what_stands_between_backticks_is_code() {
+        let prose = |text: &str| Prose::from(text).to_string();
+        assert_eq!(
+            prose("a `b<` c `d`"),
+            "a <code>b&#60;</code> c <code>d</code>"
+        );
+        assert_eq!(prose("a ` `b` c`"), "a <code> </code>b<code> c</code>");
+        assert_eq!(prose("one ` is none"), "one ` is none");
+        assert!(Prose::from("").is_empty());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use opamp_operator_api::{ConditionType, ProfileKey, Reason, condition::find_condition};
 
-use super::words::{BAD, Badge, ProfileLink, Text, Tone, WARNING};
+use super::words::{BAD, Badge, ProfileLink, Prose, Text, Tone, WARNING};
 use crate::hub::{Hub, Known};
 
 /// Something that is wrong, or will be.
@@ -14,8 +14,8 @@ pub(super) struct Wrong {
     pub(super) what: Badge,
     /// The word that docs and events have for it.
     pub(super) reason: Text,
-    pub(super) message: Text,
-    pub(super) remedy: Option<&'static str>,
+    pub(super) message: Prose,
+    pub(super) remedy: Option<Prose>,
 }
 
 /// The worst first.
@@ -58,16 +58,16 @@ impl Wrong {
             profile: Some(key.into()),
             what: rank.badge(),
             reason: Text::from(&condition.reason),
-            message: Text::from(&condition.message),
+            message: Prose::from(&condition.message),
             remedy: remedy(condition),
         }
     }
 }
 
 /// What to do about it, if anything.
-pub(super) fn remedy(condition: &Condition) -> Option<&'static str> {
+pub(super) fn remedy(condition: &Condition) -> Option<Prose> {
     let remedy = Reason::of(&condition.reason)?.remedy();
-    (remedy != "Nothing.").then_some(remedy)
+    (remedy != "Nothing.").then(|| remedy.into())
 }
 
 /// In order.
@@ -87,7 +87,7 @@ pub(super) fn with_operator(hub: &Hub) -> Vec<Wrong> {
             profile: None,
             what: Rank::Operator.badge(),
             reason: Text::from(check.name),
-            message: Text::from(check.problem?),
+            message: Prose::from(check.problem?),
             remedy: None,
         })
     });
@@ -132,10 +132,10 @@ pub(super) fn with_profile(key: &ProfileKey, known: &Known) -> Vec<Wrong> {
             profile: Some(key.into()),
             what: Rank::Soon.badge(),
             reason: Text::from("cannotReturn"),
-            message: Text::from(format!(
+            message: Prose::from(format!(
                 "{count} connected by credentials that would not be admitted again"
             )),
-            remedy: Some("Give these agents new ones before they reconnect."),
+            remedy: Some("Give these agents new ones before they reconnect.".into()),
         });
     }
     wrong
