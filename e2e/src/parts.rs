@@ -1,11 +1,12 @@
 //! The real parts: pinned Go modules under `e2e/parts`, built once per pin, and
-//! beside them [`clients`] in other languages.
+//! beside them what is [`foreign`]: [`clients`] in other languages, a browser.
 //!
 //! A part lives in `<cache>/opamp-operator/parts/<key>/<name>`; the key covers
 //! the module's pins and sources, the build flags and the Go version, so a
 //! clone, a branch and a parallel build can share one cache.
 
 pub mod clients;
+pub mod foreign;
 mod progress;
 mod recipes;
 
@@ -34,8 +35,8 @@ pub enum Set {
     ControlPlane,
     /// All of the above and a node, on which Pods run.
     Node,
-    /// Everything whose tools are there: the control plane's, a node's, and the
-    /// clients in other languages.
+    /// Everything whose tools are there: the control plane's, a node's, the
+    /// clients in other languages, and a browser.
     All,
 }
 

@@ -330,9 +330,14 @@ impl Scene {
     where
         T: AsyncFnOnce() -> Result<Vec<(String, String)>>,
     {
+        let agents = self.supervisors.iter();
+        let agents: Vec<_> = agents
+            .map(|agent| format!("/ui/agents/{}", agent.uid()))
+            .collect();
         let operator = self.operator_mut()?;
         let mut all = Vec::new();
-        for page in ["/readyz", "/profiles", "/agents"] {
+        let pages = ["/readyz", "/profiles", "/agents", "/ui/", "/ui/revisions"];
+        for page in pages.into_iter().chain(agents.iter().map(String::as_str)) {
             all.push((page.to_owned(), operator.admin(page).await?));
         }
         operator.stop().await?;

@@ -11,7 +11,10 @@ mod seats;
 mod statuses;
 mod way;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use opamp_operator_core::{Now, identity::Trust};
@@ -74,6 +77,8 @@ pub struct Hub {
     pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
+    /// Whether this process writes for all.
+    pub leads: AtomicBool,
     /// How long a process without memory of an agent waits before it offers.
     pub hold: Duration,
 }
@@ -92,6 +97,7 @@ impl Hub {
             statuses: Statuses::new(Arc::clone(&roster.offers)),
             roster,
             health: Health::default(),
+            leads: AtomicBool::new(false),
             hold,
         }
     }

@@ -357,6 +357,41 @@ impl Roster {
         (records.collect(), more)
     }
 
+    /// The same of those that `fit`.
+    #[must_use]
+    pub fn page_of(
+        &self,
+        after: Option<InstanceUid>,
+        limit: usize,
+        fit: impl Fn(&Agent) -> bool,
+    ) -> (Vec<AgentRecord>, bool) {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut more = false;
+        for agent in self.all() {
+            let known = agent.lock();
+            let uid = known.uid();
+            if after.is_none_or(|after| after < uid) && fit(&known) {
+                drop(known);
+                found.entry(uid).or_default().push(agent);
+                if found.len() > limit {
+                    found.pop_last();
+                    more = true;
+                }
+            }
+        }
+        let agents = found.values().flatten();
+        (agents.map(|agent| agent.lock().record()).collect(), more)
+    }
+
+    /// How many agents are known, and how many of them are connected to this
+    /// process.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let all = self.all();
+        let here = all.iter().filter(|agent| !agent.lock().links().is_empty());
+        (all.len(), here.count())
+    }
+
     /// Which profile applies to the agents of one instance UID and why not the
     /// others; `all` knows the profiles, as seen from a home namespace.
     #[must_use]

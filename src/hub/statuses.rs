@@ -58,6 +58,12 @@ impl Statuses {
         self.offers.forget(key);
     }
 
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, key: &ProfileKey) -> Option<Arc<Known>> {
+        self.0.lock().get(key).cloned()
+    }
+
     /// The first `limit` after a profile, in order.
     #[must_use]
     pub fn page(&self, after: Option<&ProfileKey>, limit: usize) -> Vec<(ProfileKey, Arc<Known>)> {

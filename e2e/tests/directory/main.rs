@@ -6,6 +6,7 @@
 
 mod agent_config;
 mod broken;
+mod browser;
 mod capabilities;
 mod counterparts;
 mod double;

@@ -201,6 +201,12 @@ impl Agent {
         self.last_offer.as_ref().map(|(revision, _)| revision)
     }
 
+    /// What it says of itself that people look for.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
     /// Nothing was ever offered under this UID.
     #[must_use]
     pub fn was_never_offered(&self) -> bool {
