@@ -215,7 +215,7 @@ impl Controller {
         forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.hub.health.controller.beat();
-            self.metrics.set(self.leads, self.ledger.entries().len());
+            self.metrics.set(self.ledger.entries().len());
             let next = self
                 .hub
                 .clock

@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use opamp_operator_api::{ProfileKey, v1alpha1::AgentCounts};
@@ -131,6 +131,13 @@ static SERVING_EXPIRATION: Metric = Metric {
     labels: &[],
     help: "When the operator's serving certificate ends; absent while there is none.",
 };
+static LEADER: Metric = Metric {
+    name: "opamp_operator_leader",
+    kind: Kind::Gauge,
+    unit: None,
+    labels: &[],
+    help: "1 while this process is the one that writes settings and statuses, else 0.",
+};
 static PROFILES: Metric = of_profile(
     "opamp_operator_profiles",
     &[],
@@ -167,6 +174,7 @@ impl Facts {
         &CONDITION,
         &EXPIRATION,
         &SERVING_EXPIRATION,
+        &LEADER,
         &PROFILES,
         &KNOWN,
         &CONNECTIONS,
@@ -194,6 +202,7 @@ impl Source for Facts {
         if let Some(end) = hub.health.serving_until() {
             page.value(&SERVING_EXPIRATION, seconds(end))?;
         }
+        page.value(&LEADER, hub.leads.load(Ordering::Relaxed).into())?;
         page.value(&PROFILES, all.len() as u64)?;
         let (known, links) = hub.roster.counts();
         page.value(&KNOWN, known)?;

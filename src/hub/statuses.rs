@@ -61,7 +61,7 @@ impl Statuses {
     /// One of them.
     #[must_use]
     pub fn get(&self, key: &ProfileKey) -> Option<Arc<Known>> {
-        self.0.lock().get(key).cloned()
+        self.known.lock().get(key).cloned()
     }
 
     /// The first `limit` after a profile, in order.
