@@ -15,6 +15,7 @@ mod external;
 mod fleet;
 mod identity;
 mod overload;
+mod pages;
 mod polling;
 mod restart;
 mod rotation;
