@@ -20,6 +20,7 @@ pub mod leaks;
 pub mod manifests;
 pub mod node;
 pub mod operator;
+pub mod pages;
 pub mod parts;
 pub mod pki;
 pub mod process;

@@ -16,6 +16,7 @@ mod external;
 mod fleet;
 mod identity;
 mod overload;
+mod pages;
 mod polling;
 mod restart;
 mod rotation;
