@@ -44,6 +44,14 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("service.type=ExternalName", "/service/type"),
         ("advertisedURL=ws://x/v1/opamp", "/advertisedURL"),
         ("gateway.tlsRoute.enabled=true", "/gateway/tlsRoute"),
+        (
+            "metrics.dashboards.enabled=true",
+            "additional properties 'dashboards'",
+        ),
+        (
+            "metrics.prometheusRule.alertLabels.severity=page",
+            "invalid propertyName 'severity'",
+        ),
         ("replicaCount=2", "only one replica is possible yet"),
         (
             "authenticators[0].name=a,authenticators[0].jwt.issuer=x",

@@ -14,6 +14,7 @@ mod explain;
 mod external;
 mod fleet;
 mod identity;
+mod monitoring;
 mod overload;
 mod polling;
 mod restart;
