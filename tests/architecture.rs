@@ -9,13 +9,21 @@ use syn::{Item, UseTree, visit::Visit};
 /// Module → what it may import of its own crate.
 const ROOT: &[(&str, &[&str])] = &[
     // An agent is shown as the object that it is.
-    ("admin", &["backend", "hub"]),
+    ("admin", &["backend", "hub", "metrics"]),
     ("agent_config", &["judge", "manifest"]),
     (
         "app",
-        &["admin", "backend", "config", "controller", "hub", "server"],
+        &[
+            "admin",
+            "backend",
+            "config",
+            "controller",
+            "hub",
+            "metrics",
+            "server",
+        ],
     ),
-    ("backend", &["judge", "manifest"]),
+    ("backend", &["judge", "manifest", "metrics"]),
     (
         "cli",
         &[
@@ -31,13 +39,14 @@ const ROOT: &[(&str, &[&str])] = &[
     ),
     // The bounds of the server are part of the configuration.
     ("config", &["server"]),
-    ("controller", &["backend", "config", "hub"]),
+    ("controller", &["backend", "config", "hub", "metrics"]),
     ("crd", &[]),
     // The questions and answers of the backend.
-    ("hub", &["backend"]),
+    ("hub", &["backend", "metrics"]),
     ("judge", &[]),
     ("manifest", &[]),
-    ("server", &["hub"]),
+    ("metrics", &[]),
+    ("server", &["hub", "metrics"]),
     ("telemetry", &[]),
     // Reads the files as directory mode does.
     ("validate", &["backend", "config", "judge", "manifest"]),
