@@ -174,3 +174,17 @@ authenticators:
 {{- end }}
 retirementHours: {{ int64 .Values.retirementHours }}
 {{- end -}}
+
+{{/* Labels and the first annotation of an alert: root, name, severity. */}}
+{{- define "opamp-operator.alert" -}}
+{{- $name := index . 1 -}}
+{{- with (index . 0).Values.metrics.prometheusRule -}}
+labels:
+  severity: {{ index $ 2 }}
+  {{- with .alertLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  runbook_url: {{ printf "%s#%s" .runbookURL (lower $name) }}
+{{- end }}
+{{- end -}}

@@ -45,6 +45,14 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("advertisedURL=ws://x/v1/opamp", "/advertisedURL"),
         ("gateway.tlsRoute.enabled=true", "/gateway/tlsRoute"),
         (
+            "metrics.dashboards.enabled=true",
+            "additional properties 'dashboards'",
+        ),
+        (
+            "metrics.prometheusRule.alertLabels.severity=page",
+            "invalid propertyName 'severity'",
+        ),
+        (
             "metrics.serviceMonitor.interval=often",
             "/metrics/serviceMonitor/interval",
         ),

@@ -15,6 +15,7 @@ mod explain;
 mod external;
 mod fleet;
 mod identity;
+mod monitoring;
 mod overload;
 mod pages;
 mod polling;
