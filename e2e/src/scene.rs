@@ -336,7 +336,14 @@ impl Scene {
             .collect();
         let operator = self.operator_mut()?;
         let mut all = Vec::new();
-        let pages = ["/readyz", "/profiles", "/agents", "/ui/", "/ui/revisions"];
+        let pages = [
+            "/readyz",
+            "/metrics",
+            "/profiles",
+            "/agents",
+            "/ui/",
+            "/ui/revisions",
+        ];
         for page in pages.into_iter().chain(agents.iter().map(String::as_str)) {
             all.push((page.to_owned(), operator.admin(page).await?));
         }

@@ -130,6 +130,7 @@ impl Operator {
         for secret in [FIRST, SECOND, BOOTSTRAP] {
             assert!(!body.contains(secret), "a secret");
         }
+        assert!(!body.contains("01010101-"), "an agent: {body}");
         read(&body).unwrap_or_else(|problem| panic!("{problem}"))
     }
 
