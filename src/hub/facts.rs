@@ -12,7 +12,7 @@ use opamp_operator_core::fleet::Transport;
 
 use super::{
     Hub, Known,
-    offers::{HELD_BACK, OFFERS},
+    offers::{HELD_BACK, OFFERS, ROTATION},
 };
 use crate::metrics::{Kind, Label, Metric, Page, Source, Unit, Values};
 
@@ -172,6 +172,7 @@ impl Facts {
         &CONNECTIONS,
         &OFFERS,
         &HELD_BACK,
+        &ROTATION,
     ];
 
     /// Of this process.

@@ -7,7 +7,7 @@ use opamp_operator_core::fleet::{Agent, Silence, Transition};
 use parking_lot::Mutex;
 
 use super::facts::PROFILE;
-use crate::metrics::{Counter, Kind, Label, Metric, Page, Values};
+use crate::metrics::{Counter, Histogram, Kind, Label, Metric, Page, Unit, Values};
 
 pub(super) static OFFERS: Metric = Metric {
     name: "opamp_operator_offers_total",
@@ -21,7 +21,7 @@ pub(super) static OFFERS: Metric = Metric {
             values: Values::Of(&OUTCOMES),
         },
     ],
-    help: "Offers of settings for OpAMP that left, and what became of them.",
+    help: "Offers of settings for OpAMP that left (sent), and what became of them: the agent runs them (proved), said that it cannot use them (failed), did not come back in two minutes (lost), came back without them (came_back_without), or went to the server of another (departed). One may have several outcomes, such as lost and later proved.",
 };
 pub(super) static HELD_BACK: Metric = Metric {
     name: "opamp_operator_offers_held_back_total",
@@ -34,27 +34,59 @@ pub(super) static HELD_BACK: Metric = Metric {
     help: "How often an agent began to wait for its next offer: after attempts without evidence (backoff), or after too many offers (bucket_empty).",
 };
 
+pub(super) static ROTATION: Metric = Metric {
+    name: "opamp_operator_rotation_seconds",
+    kind: Kind::Histogram,
+    unit: Some(Unit::Seconds),
+    labels: &[],
+    help: "From when the operator saw the change of a profile or its objects that made a revision, to an agent's evidence that it runs it: of agents that were offered it and ran an older one of the profile, with the time that they were away. A change that this process did not see is not observed.",
+};
+/// Of the histogram.
+const SECONDS: [f64; 11] = [
+    1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0,
+];
+
 /// Profiles that have labels of their own; the rest are one.
 const MOST: usize = 1000;
 
-const OUTCOMES: [&str; 4] = ["sent", "failed", "lost", "departed"];
+const OUTCOMES: [&str; 6] = [
+    "sent",
+    "proved",
+    "failed",
+    "lost",
+    "came_back_without",
+    "departed",
+];
 const REASONS: [&str; 2] = ["backoff", "bucket_empty"];
 
 #[derive(Clone, Copy)]
 enum Outcome {
     Sent,
+    Proved,
     Failed,
     Lost,
+    CameBackWithout,
     Departed,
 }
 
 type Counts = [u64; OUTCOMES.len()];
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Offers {
     counts: Mutex<ByProfile>,
     held_back: [Counter; REASONS.len()],
+    rotation: Histogram,
+}
+
+impl Default for Offers {
+    fn default() -> Self {
+        Self {
+            counts: Mutex::default(),
+            held_back: <[Counter; REASONS.len()]>::default(),
+            rotation: Histogram::new(SECONDS),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -86,6 +118,13 @@ impl Offers {
     pub(super) fn note(&self, agent: &Agent, transition: &Transition) {
         let outcome = match transition {
             Transition::Offered { .. } => Outcome::Sent,
+            Transition::Taken { after } => {
+                if let Some(after) = after {
+                    self.rotation.observe(after.as_secs_f64());
+                }
+                Outcome::Proved
+            }
+            Transition::CameWithout => Outcome::CameBackWithout,
             Transition::Failed(_) => Outcome::Failed,
             Transition::Lost => Outcome::Lost,
             Transition::Departed => Outcome::Departed,
@@ -118,6 +157,7 @@ impl Offers {
         }
         drop(counts);
         let held_back = self.held_back.iter().map(Counter::get);
-        page.values(&HELD_BACK, REASONS.into_iter().zip(held_back))
+        page.values(&HELD_BACK, REASONS.into_iter().zip(held_back))?;
+        page.metric(&ROTATION)?.histogram(&self.rotation)
     }
 }

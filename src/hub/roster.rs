@@ -571,6 +571,12 @@ fn log(agent: &Agent, transition: &Transition) {
         Transition::Proved(proved) => {
             tracing::info!(agent = %uid, namespace, profile = %proved.profile, revision = proved.number, evidence = ?proved.evidence, "agent runs revision");
         }
+        Transition::Taken { after } => {
+            tracing::debug!(agent = %uid, namespace, profile, ?after, "agent runs the settings that it was offered");
+        }
+        Transition::CameWithout => {
+            tracing::warn!(agent = %uid, namespace, profile, "agent came back without the settings that it was offered");
+        }
         Transition::LostSettings => {
             tracing::info!(agent = %uid, namespace, profile, "agent came back without its settings");
         }

@@ -76,7 +76,9 @@ async fn what_agents_do_is_seen_by_a_scraper() {
     let page = operator
         .until("proved", |page| state(page, "up_to_date") == 1)
         .await;
-    assert_eq!(offers(&page, "sent"), 1);
+    assert_eq!((offers(&page, "sent"), offers(&page, "proved")), (1, 1));
+    let rotations = |page: &Page| sum(page, "opamp_operator_rotation_seconds_count", &[]);
+    assert_eq!(rotations(&page), 0, "these are its first");
     assert_eq!(sum(&page, "opamp_operator_agents_outdated", &FLEET), 0);
     assert_eq!(
         sum(&page, "opamp_operator_messages_total", &polls),
@@ -98,6 +100,7 @@ async fn what_agents_do_is_seen_by_a_scraper() {
     }
 
     // A second set of settings.
+    let began = std::time::Instant::now();
     operator.rotate();
     let settings = agent.offered().await;
     agent.take(settings);
@@ -105,7 +108,21 @@ async fn what_agents_do_is_seen_by_a_scraper() {
     let page = operator.until("rotated", |page| {
         revision(page) == 2 && state(page, "up_to_date") == 1
     });
-    assert_eq!(offers(&page.await, "sent"), 2);
+    let page = page.await;
+    assert_eq!((offers(&page, "sent"), offers(&page, "proved")), (2, 2));
+    assert_eq!(rotations(&page), 1);
+    let buckets = |seconds| {
+        let bucket = [("le", seconds)];
+        sum(&page, "opamp_operator_rotation_seconds_bucket", &bucket)
+    };
+    assert_eq!(buckets("+Inf"), 1);
+    let rotation = &page["opamp_operator_rotation_seconds"].samples;
+    let took = rotation.iter().find(|it| it.name.ends_with("_sum"));
+    let took: f64 = took.unwrap().value.parse().unwrap();
+    assert!(
+        took > 0.0 && took <= began.elapsed().as_secs_f64(),
+        "{took}"
+    );
 
     // The series of a profile end with it.
     std::fs::remove_file(operator.manifests().join("profile.yaml")).unwrap();

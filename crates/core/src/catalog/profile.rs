@@ -67,6 +67,10 @@ pub struct ProfileState {
     /// It was deleted, and is forgotten when its time comes.
     pub(super) gone: bool,
     pub(super) last_change: RevisionCause,
+    /// When the first change was seen of which nothing has come yet, and the
+    /// one that the settings that are on their way were made for.
+    changed: Option<Duration>,
+    drafted: Option<Duration>,
     pub(super) due: Option<Duration>,
     pub(super) until: Option<Duration>,
 }
@@ -91,6 +95,8 @@ impl ProfileState {
             awaited: None,
             gone: false,
             last_change: RevisionCause::SpecChanged,
+            changed: None,
+            drafted: None,
             due: Some(due),
             until: None,
         }
@@ -138,8 +144,23 @@ impl ProfileState {
         changed
     }
 
+    /// Something that it is made of changed. What is read for the first time
+    /// did not: nobody knows since when it is as it is.
+    pub(super) fn change(&mut self, cause: RevisionCause, at: Duration) {
+        self.last_change = cause;
+        self.changed.get_or_insert(at);
+    }
+
+    /// What was made of it is in force.
+    pub(super) fn change_done(&mut self, revision: &Revision) {
+        if let Some(at) = self.drafted.take() {
+            revision.made_for_change(at);
+        }
+    }
+
     /// The newest version is good; it is not in force yet.
     pub(super) fn drafted(&mut self, draft: &Draft) {
+        self.drafted = self.changed.take().or(self.drafted);
         self.judged = Some(self.stored.generation);
         self.awaited = Some((draft.marker, draft.served_by));
     }
@@ -153,6 +174,7 @@ impl ProfileState {
 
     /// The newest version was judged, and that is in effect.
     pub(super) fn conclude(&mut self, refusal: Option<Refusal>) {
+        (self.changed, self.drafted) = (None, None);
         self.judged = Some(self.stored.generation);
         self.awaited = None;
         self.refusal = refusal;

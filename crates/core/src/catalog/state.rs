@@ -147,7 +147,7 @@ impl Catalog {
             state.stored = Stored { status, ..stored };
         }
         if !same || generation_moved {
-            state.last_change = RevisionCause::SpecChanged;
+            state.change(RevisionCause::SpecChanged, now.uptime);
             state.touch(due);
         }
     }
@@ -166,10 +166,11 @@ impl Catalog {
             if state.references(&key.namespace).contains(object) {
                 // What is read for the first time did not change.
                 if !first {
-                    state.last_change = match object.kind {
+                    let cause = match object.kind {
                         ObjectKind::Secret => RevisionCause::SecretChanged,
                         ObjectKind::ConfigMap => RevisionCause::ConfigMapChanged,
                     };
+                    state.change(cause, now.uptime);
                 }
                 state.touch(due);
             }
@@ -310,6 +311,7 @@ impl Catalog {
         let profile = revision.profile().clone();
         if let Some(state) = self.profiles.get_mut(&profile) {
             state.superseded = false;
+            state.change_done(&revision);
             let before = state.current.replace(revision);
             if opened {
                 state.previous = before.filter(|before| !before.is_external());

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -184,6 +185,8 @@ pub struct Revision {
     first: OnceLock<OfferBytes>,
     beside: Encoded,
     largest: OnceLock<usize>,
+    /// When the change was seen that it was made for.
+    changed: OnceLock<Duration>,
 }
 
 impl Revision {
@@ -198,7 +201,21 @@ impl Revision {
             first: OnceLock::new(),
             beside: Encoded::default(),
             largest: OnceLock::new(),
+            changed: OnceLock::new(),
         }
+    }
+
+    /// It was made because of a change that was seen at this uptime.
+    pub fn made_for_change(&self, at: Duration) {
+        // What is known of it already stays.
+        let _ = self.changed.set(at);
+    }
+
+    /// The uptime at which the change was seen that it was made for, if this
+    /// process saw it.
+    #[must_use]
+    pub fn changed(&self) -> Option<Duration> {
+        self.changed.get().copied()
     }
 
     /// The same settings had these numbers before.
@@ -210,14 +227,22 @@ impl Revision {
     /// The same as it is, under another number.
     #[must_use]
     pub fn renumbered(&self, number: u64, also: BTreeSet<u64>) -> Self {
-        Self::new(self.draft.clone(), number).known_as(also)
+        let changed = self.changed.clone();
+        Self {
+            changed,
+            ..Self::new(self.draft.clone(), number).known_as(also)
+        }
     }
 
     /// These settings instead, under the same number: they differ in nothing
     /// that its marker covers.
     #[must_use]
     pub fn remade(&self, draft: Draft) -> Self {
-        Self::new(draft, self.number).known_as(self.also.clone())
+        let changed = self.changed.clone();
+        Self {
+            changed,
+            ..Self::new(draft, self.number).known_as(self.also.clone())
+        }
     }
 
     /// Does this name these settings, by the number that they have or by one
@@ -388,6 +413,7 @@ impl Revision {
             first: self.first.clone(),
             largest: OnceLock::new(),
             beside: Encoded::default(),
+            changed: self.changed.clone(),
         })
     }
 

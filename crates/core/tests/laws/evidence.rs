@@ -339,3 +339,43 @@ fn law8_a_report_from_before_an_upgrade_is_understood() {
         assert_eq!(evidence(&bench) == Some(Evidence::Report), ours);
     }
 }
+
+/// What became of an offer is told once, and how long the change took that it
+/// was made for: of agents that had something to change.
+#[test]
+fn an_offer_that_is_taken_is_told_once_with_its_age() {
+    let taken = |transitions: &[Transition]| {
+        let taken = transitions
+            .iter()
+            .filter_map(|transition| match transition {
+                Transition::Taken { after } => Some(*after),
+                _ => None,
+            });
+        taken.collect::<Vec<_>>()
+    };
+    let mut world = World::new();
+    let (first, second) = (world.revision_with(1, 10), world.revision_with(2, 20));
+    first.made_for_change(at(1).uptime);
+    second.made_for_change(at(100).uptime);
+    let mut bench = Bench::new(first);
+    let (link, heard) = bench.come(nothing(), 10);
+    assert!(heard.offers() && taken(&heard.transitions).is_empty());
+    bench.leave(link, 11);
+    let (link, heard) = bench.come(bench.marked(), 12);
+    assert_eq!(taken(&heard.transitions), [None], "it had nothing before");
+    assert_eq!(taken(&bench.say(link, full(), 13).transitions), []);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    let before = bench.marked();
+    bench.target.current = second;
+    assert!(bench.refresh(link, 102).push.is_some());
+    bench.leave(link, 103);
+    // With what it had, and then with what it was offered.
+    let (link, heard) = bench.come(before, 104);
+    assert!(heard.transitions.contains(&Transition::CameWithout));
+    assert_eq!(taken(&heard.transitions), []);
+    bench.leave(link, 105);
+    let (link, heard) = bench.come(bench.marked(), 130);
+    assert!(!heard.transitions.contains(&Transition::CameWithout));
+    assert_eq!(taken(&heard.transitions), [Some(at(30).uptime)]);
+    assert_eq!(taken(&bench.say(link, full(), 131).transitions), []);
+}
