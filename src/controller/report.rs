@@ -4,6 +4,7 @@ use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{
     fleet::AgentRecord,
     identity::LedgerEntry,
+    offer::Change,
     status::{Taken, events, is_of_agents, of_agents, summarize},
 };
 
@@ -130,7 +131,7 @@ impl Controller {
         if status == state.stored.status && events.is_empty() {
             return false;
         }
-        log_changes(key, &state.stored.status, &status);
+        log_changes(key, state.change(), &state.stored.status, &status);
         state.stored.status = status.clone();
         let report = Report::Profile {
             key: key.clone(),
@@ -151,6 +152,7 @@ const MAX_TAKEN: usize = 5;
 /// One line per condition that changed its status or reason.
 fn log_changes(
     key: &ProfileKey,
+    change: Option<Change>,
     before: &OpAMPConnectionProfileStatus,
     after: &OpAMPConnectionProfileStatus,
 ) {
@@ -163,6 +165,7 @@ fn log_changes(
             old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
         if !same {
             tracing::info!(
+                change = change.map(|change| display(change.id)),
                 profile = %key,
                 condition = condition.type_,
                 status = condition.status,

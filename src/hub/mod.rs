@@ -1,5 +1,6 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
+mod account;
 mod book;
 mod health;
 mod index;

@@ -80,7 +80,7 @@ impl Bench {
         self.catalog.adopt(revision, spec, at(0).wall, false);
     }
 
-    fn judge(&mut self, seconds: u64) -> Settled {
+    pub(super) fn judge(&mut self, seconds: u64) -> Settled {
         let trust = self.world.trust(&Ledger::default());
         let context = Context {
             advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
