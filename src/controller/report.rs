@@ -128,10 +128,11 @@ impl Controller {
         let revision = status.revision.as_ref().map(|revision| revision.number);
         let told = taken.iter().take(MAX_TAKEN);
         events.extend(told.map(|(before, taken)| taken.event(before, revision)));
+        let change = state.told_change();
         if status == state.stored.status && events.is_empty() {
             return false;
         }
-        log_changes(key, state.change(), &state.stored.status, &status);
+        log_changes(key, change, &state.stored.status, &status);
         state.stored.status = status.clone();
         let report = Report::Profile {
             key: key.clone(),

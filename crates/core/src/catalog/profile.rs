@@ -72,6 +72,8 @@ pub struct ProfileState {
     seen: Option<Change>,
     /// For which it was judged last, while that is not in force.
     judged_for: Option<Change>,
+    /// From which nothing followed but a status that is not told yet.
+    concluded: Option<Change>,
     pub(super) due: Option<Duration>,
     pub(super) until: Option<Duration>,
 }
@@ -98,6 +100,7 @@ impl ProfileState {
             last_change: RevisionCause::SpecChanged,
             seen: None,
             judged_for: None,
+            concluded: None,
             due: Some(due),
             until: None,
         }
@@ -178,7 +181,18 @@ impl ProfileState {
         self.judged_for
     }
 
-    /// What came of this change is in force; or nothing had to.
+    /// The change that its next status tells of.
+    pub fn told_change(&mut self) -> Option<Change> {
+        self.concluded.take().or(self.change())
+    }
+
+    /// Nothing new had to come into force for this change.
+    pub(super) fn unmoved(&mut self, change: Option<Change>) {
+        self.done(change);
+        self.concluded = change;
+    }
+
+    /// What came of this change is in force.
     pub(super) fn done(&mut self, change: Option<Change>) {
         if change.is_none() || self.judged_for == change {
             self.judged_for = None;

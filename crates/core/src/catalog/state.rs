@@ -321,7 +321,7 @@ impl Catalog {
                 };
                 let same = Arc::clone(same);
                 state.conclude(None);
-                state.done(change);
+                state.unmoved(change);
                 // The same settings for OpAMP, perhaps for others, or with
                 // others beside them.
                 let changed = *same.selector() != draft.selector

@@ -10,7 +10,7 @@ use opamp_operator_core::{
 
 use crate::{
     catalog::Bench,
-    common::{at, opaque},
+    common::{STRONG_TOKEN, at, opaque},
 };
 
 /// The profile's token becomes another.
@@ -112,6 +112,12 @@ fn what_is_held_back_is_told_under_its_own_name_and_not_that_of_what_is_in_force
     // Judged again without a change it still is that.
     assert!(matches!(bench.judge(20), Settled::Unchanged));
     assert_eq!(change(&bench), Some(broken));
+    // Mended by what is in force already: the status tells of that.
+    let back = renew(&mut bench, STRONG_TOKEN, 25);
+    assert!(matches!(bench.judge(27), Settled::Unchanged));
+    let state = bench.catalog.get_mut(&bench.world.profile).unwrap();
+    assert_eq!(state.told_change(), Some(back));
+    assert_eq!(state.told_change(), in_force, "and that once");
     let mended = renew(&mut bench, &token(1), 30);
     let next = draft(&mut bench, 32);
     assert_eq!(next.0.change(), Some(mended));
