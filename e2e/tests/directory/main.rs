@@ -7,6 +7,7 @@
 mod agent_config;
 mod broken;
 mod capabilities;
+mod changes;
 mod counterparts;
 mod double;
 mod edits;
