@@ -13,7 +13,15 @@ const ROOT: &[(&str, &[&str])] = &[
     ("agent_config", &["judge", "manifest"]),
     (
         "app",
-        &["admin", "backend", "config", "controller", "hub", "server"],
+        &[
+            "admin",
+            "backend",
+            "config",
+            "controller",
+            "hub",
+            "server",
+            "telemetry",
+        ],
     ),
     ("backend", &["judge", "manifest"]),
     (
@@ -29,8 +37,8 @@ const ROOT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
-    // The bounds of the server are part of the configuration.
-    ("config", &["server"]),
+    // The bounds of the server are part of the configuration, and where traces go.
+    ("config", &["server", "telemetry"]),
     ("controller", &["backend", "config", "hub"]),
     ("crd", &[]),
     // The questions and answers of the backend.
@@ -38,7 +46,8 @@ const ROOT: &[(&str, &[&str])] = &[
     ("judge", &[]),
     ("manifest", &[]),
     ("server", &["hub"]),
-    ("telemetry", &[]),
+    // Traces are made of the steps that the hub tells.
+    ("telemetry", &["hub"]),
     // Reads the files as directory mode does.
     ("validate", &["backend", "config", "judge", "manifest"]),
 ];

@@ -15,6 +15,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -29,8 +30,9 @@ use crate::{
     },
     config::{Authentication, Config},
     controller::{Controller, Setup},
-    hub::{Hub, Reviews, Roster},
+    hub::{Hub, Reviews, Roster, Trail},
     server::Server,
+    telemetry::traces::Export,
 };
 
 pub use reload::{Reload, without_cluster};
@@ -102,7 +104,9 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
-    let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    let told = CancellationToken::new();
+    let (trail, exporting) = export(&config, &told);
+    let hub = Arc::new(Hub::new(roster, config.hold(), reviews).followed_on(trail));
     if let Some(pulse) = pulse {
         hub.health.watch_lease(pulse);
     }
@@ -156,8 +160,23 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if timeout_at(reported, tasks.wait()).await.is_err() {
         tracing::warn!("the last statuses were not written in time");
     }
+    told.cancel();
+    if let Some(exporting) = exporting {
+        let _ = timeout_at(end.max(now), exporting).await;
+    }
     tracing::info!("ended");
     outcome
+}
+
+/// Where the steps of changes are told, and the task that makes traces of them,
+/// if they are wanted.
+fn export(config: &Config, told: &CancellationToken) -> (Trail, Option<JoinHandle<()>>) {
+    let Some(traces) = config.traces() else {
+        return (Trail::default(), None);
+    };
+    let (trail, follower) = Trail::followed();
+    let export = Export::new(traces.clone(), follower);
+    (trail, Some(tokio::spawn(export.run(told.clone()))))
 }
 
 /// A backend, and what an earlier process left.

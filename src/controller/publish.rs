@@ -21,7 +21,7 @@ use tracing::field::display;
 use super::Controller;
 use crate::{
     backend::{Report, StoreError, Ticket},
-    hub::Unknown,
+    hub::{Unknown, What},
 };
 
 /// How long storing a ledger entry may take before it is tried again: longer
@@ -33,6 +33,7 @@ const LEDGER_RETRY: Duration = Duration::from_secs(5);
 /// Settings whose ledger entry is on its way.
 pub(super) struct Storing {
     settings: Settings,
+    since: Timestamp,
     ticket: Ticket,
 }
 
@@ -59,12 +60,13 @@ impl Controller {
                 trust: &self.trust,
                 keys: &self.keys,
             };
+            let began = self.hub.clock.now().wall;
             let before = self.catalog.get(key).map(|state| state.refusal.clone());
             match self.catalog.settle(key, &context, now) {
                 Settled::Gone => self.forget_profile(key),
                 Settled::Unchanged => self.log_refusal(key, before.flatten().as_ref()),
                 Settled::Retargeted => self.publish_target(key),
-                Settled::Draft(draft, spec) => self.record(key, *draft, spec).await,
+                Settled::Draft(draft, spec) => self.record(key, *draft, spec, began).await,
             }
             if self.catalog.withdraw(key) {
                 self.publish_target(key);
@@ -106,6 +108,7 @@ impl Controller {
         key: &ProfileKey,
         draft: Draft,
         spec: Arc<OpAMPConnectionProfileSpec>,
+        began: Timestamp,
     ) {
         let now = self.hub.clock.now();
         if let Some(remedy) = self.key_lost.clone() {
@@ -122,6 +125,7 @@ impl Controller {
             let ours = state.is_some_and(|state| state.current.is_some());
             let ours = self.awaiting.remove(key) || ours;
             let change = change.filter(|_| ours);
+            self.hub.trail.tell(change, key, || What::Resolved(began));
             self.adopt(key, draft, spec, (number, published), change);
             return;
         }
@@ -140,6 +144,7 @@ impl Controller {
             self.refuse(key, Reason::LedgerUnavailable, message);
         }
         tracing::info!(change = change.map(|change| display(change.id)), profile = %key, revision = number, marker = draft.marker.short(), "revision drafted");
+        self.hub.trail.tell(change, key, || What::Resolved(began));
         let entry = draft.ledger_entry(number, now.wall);
         self.store(entry, Settings::New(Box::new(draft), spec, change))
             .await;
@@ -170,8 +175,12 @@ impl Controller {
     async fn store(&mut self, entry: LedgerEntry, settings: Settings) {
         self.next_ticket += 1;
         let (key, ticket) = (entry.profile.clone(), self.next_ticket);
-        self.storing
-            .insert(key.clone(), Storing { settings, ticket });
+        let storing = Storing {
+            settings,
+            since: self.hub.clock.now().wall,
+            ticket,
+        };
+        self.storing.insert(key.clone(), storing);
         let (done, stored) = oneshot::channel();
         self.send(Report::Ledger(Box::new(entry), done)).await;
         let results = self.stored.0.clone();
@@ -203,7 +212,9 @@ impl Controller {
             }
             return;
         }
-        let storing = self.storing.remove(&key).map(|storing| storing.settings);
+        let storing = self.storing.remove(&key);
+        let since = storing.as_ref().map(|storing| storing.since);
+        let storing = storing.map(|storing| storing.settings);
         self.unstored.remove(&key);
         // The edit may have been taken back, or refused since.
         let state = self.catalog.get(&key);
@@ -215,6 +226,8 @@ impl Controller {
                 self.ledger.put(entry.clone());
                 match storing {
                     Some(Settings::New(draft, spec, change)) if is_meant => {
+                        let since = since.unwrap_or(published);
+                        self.hub.trail.tell(change, &key, || What::Stored(since));
                         self.adopt(&key, *draft, spec, (number, published), change);
                     }
                     Some(Settings::InForce) => {
@@ -317,6 +330,8 @@ impl Controller {
             let change = state.change().map(|change| display(change.id));
             let (reason, message) = (refusal.reason.as_str(), &refusal.message);
             tracing::warn!(change, profile = %key, reason, message, "new settings held back");
+            let trail = &self.hub.trail;
+            trail.tell(state.change(), key, || What::Refused(refusal.reason));
         }
     }
 
@@ -348,7 +363,16 @@ impl Controller {
                 .known_as(also)
                 .caused_by(change),
         );
+        let marker = revision.marker();
         self.catalog.adopt(revision, spec, published, opened);
+        if let Some(cause) = self.catalog.get(key).map(|state| state.cause) {
+            let trail = &self.hub.trail;
+            trail.tell(change, key, || What::InForce {
+                number,
+                marker: marker.short(),
+                cause,
+            });
+        }
         let over = self.prune();
         // Its credentials are recognised before anybody can hold them.
         self.publish_trust();

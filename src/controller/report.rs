@@ -1,6 +1,6 @@
 //! From what agents did to statuses and records: never resolves anything.
 
-use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
+use opamp_operator_api::{ConditionType, ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{
     fleet::AgentRecord,
     identity::LedgerEntry,
@@ -9,7 +9,10 @@ use opamp_operator_core::{
 };
 
 use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller, GATHER_FAILURES};
-use crate::{backend::Report, hub::Known};
+use crate::{
+    backend::Report,
+    hub::{Known, What},
+};
 
 impl Controller {
     /// Folds the records of dirty profiles, at most once a second each.
@@ -111,6 +114,10 @@ impl Controller {
             status: status.clone(),
         };
         self.hub.statuses.set(key, known);
+        if let Some(current) = &state.current {
+            let change = current.change();
+            self.hub.trail.tell(change, key, || progress(&status));
+        }
         if !self.leads {
             self.failing.retain(|(of, _), _| of != key);
             return false;
@@ -145,6 +152,16 @@ impl Controller {
         self.send(report).await;
         true
     }
+}
+
+/// Whether agents are on their way.
+fn progress(status: &OpAMPConnectionProfileStatus) -> What {
+    let progressing = ConditionType::Progressing.as_str();
+    let mut conditions = status.conditions.iter();
+    let progressing = conditions.find(|condition| condition.type_ == progressing);
+    let reason = progressing.map(|condition| condition.reason.clone());
+    let progressing = progressing.is_some_and(|condition| condition.status == "True");
+    What::Progress(progressing, reason.unwrap_or_default())
 }
 
 /// Profiles whose loss of agents is told at once.

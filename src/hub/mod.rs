@@ -8,6 +8,7 @@ mod reviews;
 mod roster;
 mod seats;
 mod statuses;
+mod trail;
 mod way;
 
 use std::{sync::Arc, time::Duration};
@@ -22,6 +23,7 @@ pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};
 pub use seats::Seat;
 pub use statuses::{Known, Statuses};
+pub use trail::{Follower, Step, Trail, What};
 
 /// The only clock of the process.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +74,8 @@ pub struct Hub {
     pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
+    /// Where it is told what happens of a change.
+    pub trail: Trail,
     /// How long a process without memory of an agent waits before it offers.
     pub hold: Duration,
 }
@@ -90,7 +94,16 @@ impl Hub {
             roster,
             health: Health::default(),
             statuses: Statuses::default(),
+            trail: Trail::default(),
             hold,
         }
+    }
+
+    /// Tells what happens of changes to who follows this trail.
+    #[must_use]
+    pub fn followed_on(mut self, trail: Trail) -> Self {
+        self.roster.trail = trail.clone();
+        self.trail = trail;
+        self
     }
 }

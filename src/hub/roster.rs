@@ -25,6 +25,7 @@ use super::{
     account,
     index::Index,
     seats::{Seat, Seats, almost},
+    trail::Trail,
     way::{self, Gone, Pods},
 };
 
@@ -71,6 +72,7 @@ pub struct Roster {
     dirty: Mutex<Dirty>,
     notify: Notify,
     leaving: AtomicBool,
+    pub(super) trail: Trail,
 }
 
 impl Roster {
@@ -90,6 +92,7 @@ impl Roster {
             dirty: Mutex::default(),
             notify: Notify::new(),
             leaving: AtomicBool::new(false),
+            trail: Trail::default(),
         }
     }
 
@@ -412,6 +415,7 @@ impl Roster {
         }
         for transition in transitions {
             account::log(agent, transition);
+            self.trail.tell_transition(agent, transition);
         }
         let counts = |transition: &Transition| {
             matches!(

@@ -22,3 +22,4 @@ mod rotation;
 mod settings;
 mod steps;
 mod telemetry;
+mod traces;
