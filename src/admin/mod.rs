@@ -1,11 +1,12 @@
-//! Probes, and pages about profiles and agents, in the clear and away from the
-//! OpAMP port.
+//! Probes, metrics, and pages about profiles and agents, in the clear and away
+//! from the OpAMP port.
 //!
 //! The pages hold no secret, but they tell who runs where: they are for callers
 //! on the same machine or in the same Pod (`kubectl port-forward`).
 
 mod explanation;
 mod pages;
+mod scrape;
 
 use std::{
     net::SocketAddr,
@@ -23,7 +24,10 @@ use axum::{
 use tokio::{net::TcpListener, sync::Semaphore, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::hub::{Check, Hub};
+use crate::{
+    hub::{Check, Hub},
+    metrics::Registry,
+};
 pub use explanation::{Explanation, Line};
 
 /// Pages are made one at a time: whoever asks for many costs no more than one.
@@ -37,16 +41,25 @@ pub struct Admin {
     hub: Arc<OnceLock<Arc<Hub>>>,
     closing: CancellationToken,
     turns: Arc<Semaphore>,
+    /// Apart, so that nobody who reads pages keeps a scraper waiting.
+    scrapes: Arc<Semaphore>,
+    metrics: Registry,
 }
 
 impl Admin {
-    /// Probes; pages too from the time on that `hub` is filled.
+    /// Probes and metrics; pages too from the time on that `hub` is filled.
     #[must_use]
-    pub fn new(hub: Arc<OnceLock<Arc<Hub>>>, closing: CancellationToken) -> Self {
+    pub fn new(
+        hub: Arc<OnceLock<Arc<Hub>>>,
+        metrics: Registry,
+        closing: CancellationToken,
+    ) -> Self {
         Self {
             hub,
             closing,
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            scrapes: Arc::new(Semaphore::new(AT_ONCE)),
+            metrics,
         }
     }
 
@@ -56,6 +69,7 @@ impl Admin {
         let router = Router::new()
             .route("/livez", get(livez))
             .route("/readyz", get(readyz))
+            .route("/metrics", get(scrape::metrics))
             .route("/profiles", get(page))
             .route("/agents", get(page))
             .route("/agents/{uid}", get(page))

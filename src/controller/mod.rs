@@ -2,6 +2,7 @@
 //! the status. One task owns the catalog; nobody else writes it.
 
 mod lead;
+mod metrics;
 mod own;
 mod publish;
 mod report;
@@ -35,6 +36,8 @@ use crate::{
     config::Authentication,
     hub::Hub,
 };
+
+pub use metrics::Metrics;
 
 /// What the controller is told once.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub struct Controller {
         mpsc::Receiver<publish::Stored>,
     ),
     ready: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
 }
 
 /// Ledger entries that may be on their way at once wait here for the loop.
@@ -198,7 +202,14 @@ impl Controller {
             unstored: BTreeMap::new(),
             stored: mpsc::channel(STORED_QUEUE),
             ready,
+            metrics: Arc::default(),
         }
+    }
+
+    /// What others may see of it.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Runs until the backend is gone or `closing` is cancelled.
@@ -210,6 +221,7 @@ impl Controller {
         forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.hub.health.controller.beat();
+            self.metrics.set(self.leads, self.ledger.entries().len());
             let next = self
                 .hub
                 .clock

@@ -60,6 +60,12 @@ pub(super) fn log(agent: &Agent, transition: &Transition) {
             let change = name(*change);
             tracing::info!(change, agent = %uid, namespace, profile = %proved.profile, revision = proved.number, evidence = ?proved.evidence, "agent runs revision");
         }
+        Transition::Taken { after } => {
+            tracing::debug!(change, agent = %uid, namespace, profile, ?after, "agent runs the settings that it was offered");
+        }
+        Transition::CameWithout => {
+            tracing::warn!(change, agent = %uid, namespace, profile, "agent came back without the settings that it was offered");
+        }
         Transition::LostSettings => {
             tracing::info!(change, agent = %uid, namespace, profile, "agent came back without its settings");
         }

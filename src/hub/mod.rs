@@ -2,8 +2,10 @@
 
 mod account;
 mod book;
+mod facts;
 mod health;
 mod index;
+mod offers;
 mod reviews;
 mod roster;
 mod seats;
@@ -18,6 +20,7 @@ use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
+pub use facts::Facts;
 pub use health::{Check, Health};
 pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};
@@ -91,9 +94,9 @@ impl Hub {
             judgement: watch::Sender::new(0),
             reviews,
             serving: watch::Sender::new(None),
+            statuses: Statuses::new(Arc::clone(&roster.offers)),
             roster,
             health: Health::default(),
-            statuses: Statuses::default(),
             trail: Trail::default(),
             hold,
         }

@@ -23,7 +23,9 @@ use tokio::sync::Notify;
 
 use super::{
     account,
+    facts::place,
     index::Index,
+    offers::Offers,
     seats::{Seat, Seats, almost},
     trail::Trail,
     way::{self, Gone, Pods},
@@ -67,6 +69,7 @@ pub struct Roster {
     /// Pods that are gone, until the next tick.
     gone: Mutex<Gone>,
     seats: Arc<Seats>,
+    pub(super) offers: Arc<Offers>,
     next_link: AtomicU64,
     /// This process ends.
     dirty: Mutex<Dirty>,
@@ -88,6 +91,7 @@ impl Roster {
             taken_until: Mutex::default(),
             gone: Mutex::default(),
             seats: Arc::new(Seats::new(max_of_identity)),
+            offers: Arc::default(),
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
             notify: Notify::new(),
@@ -375,6 +379,20 @@ impl Roster {
         explained.collect()
     }
 
+    /// How many agents there are, and how many links by each transport.
+    pub(super) fn counts(&self) -> (u64, [u64; 2]) {
+        let (mut known, mut links) = (0, [0; 2]);
+        for agent in self.all() {
+            known += 1;
+            let agent = agent.lock();
+            agent
+                .links()
+                .iter()
+                .for_each(|link| links[place(link.transport)] += 1);
+        }
+        (known, links)
+    }
+
     /// Lets time pass for agents whose links have no task of their own.
     pub fn tick(&self, now: Now) {
         let gone = std::mem::take(&mut *self.gone.lock());
@@ -408,7 +426,7 @@ impl Roster {
         forgotten
     }
 
-    /// Accounts for changes of an agent: log, dirty marks. Nothing else does.
+    /// Accounts for changes of an agent: log, metrics, dirty marks. Nothing else does.
     pub fn note(&self, agent: &Agent, transitions: &[Transition]) {
         if transitions.is_empty() {
             return;
@@ -416,6 +434,7 @@ impl Roster {
         for transition in transitions {
             account::log(agent, transition);
             self.trail.tell_transition(agent, transition);
+            self.offers.note(agent, transition);
         }
         let counts = |transition: &Transition| {
             matches!(

@@ -67,6 +67,8 @@ pub enum What {
     Left(InstanceUid),
     /// An agent runs it.
     Proved(InstanceUid, Evidence),
+    /// An agent came back without it.
+    CameWithout(InstanceUid),
     /// An agent could not use it.
     Failed(InstanceUid),
     /// An agent did not come back.
@@ -151,6 +153,7 @@ impl Trail {
                 What::Proved(uid, proved.evidence)
             }),
             Transition::Switching => of_offer(What::Left(uid)),
+            Transition::CameWithout => of_offer(What::CameWithout(uid)),
             Transition::Failed(_) => of_offer(What::Failed(uid)),
             Transition::Lost => of_offer(What::Lost(uid)),
             Transition::Departed => of_offer(What::Departed(uid)),

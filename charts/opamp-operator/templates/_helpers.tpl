@@ -33,6 +33,12 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* Labels of the Service for metrics, which tell it from that for agents. */}}
+{{- define "opamp-operator.metrics" -}}
+{{ include "opamp-operator.labels" . }}
+opamp-operator.dev/service: metrics
+{{- end -}}
+
 {{/* The ServiceAccount that the operator runs under. */}}
 {{- define "opamp-operator.serviceAccountName" -}}
 {{- default (include "opamp-operator.fullname" .) .Values.serviceAccount.name -}}

@@ -236,6 +236,7 @@ impl Rotation {
                 self.proves(agent, &kind, at, names);
                 self.ended(agent, End::Good("proved"), at, names);
             }
+            What::CameWithout(agent) => self.ended(agent, End::Bad("came back without"), at, names),
             What::Failed(agent) => self.ended(agent, End::Bad("failed"), at, names),
             What::Lost(agent) => self.ended(agent, End::Bad("lost"), at, names),
             What::Departed(agent) => self.ended(agent, End::Good("departed"), at, names),
@@ -393,9 +394,11 @@ mod tests {
             wall: at(0),
             uptime: Duration::ZERO,
         };
+        let first = false;
         Change {
             id: ChangeId(id),
             at: now,
+            first,
         }
     }
 

@@ -130,7 +130,8 @@ impl Catalog {
     pub fn change(&mut self, now: Now) -> Change {
         let id = ChangeId(self.next_change);
         self.next_change = self.next_change.wrapping_add(1);
-        Change { id, at: now }
+        let first = false;
+        Change { id, at: now, first }
     }
 
     /// A profile appeared, changed, or (`None`) went away. The change, if it is
@@ -153,6 +154,10 @@ impl Catalog {
             return None;
         };
         let Some(state) = self.profiles.get_mut(key) else {
+            let change = Change {
+                first: true,
+                ..change
+            };
             let mut state = ProfileState::new(stored, due);
             state.see(change);
             self.profiles.insert(key.clone(), state);
@@ -190,17 +195,21 @@ impl Catalog {
         if !changed {
             return Vec::new();
         }
-        let change = self.change(now);
+        let change = Change {
+            first,
+            ..self.change(now)
+        };
         let mut told: Vec<Change> = Vec::new();
         let due = now.uptime + self.settings.debounce;
         for (key, state) in &mut self.profiles {
             if state.references(&key.namespace).contains(object) {
                 // What is read for the first time did not change.
                 if !first {
-                    state.last_change = match object.kind {
+                    let cause = match object.kind {
                         ObjectKind::Secret => RevisionCause::SecretChanged,
                         ObjectKind::ConfigMap => RevisionCause::ConfigMapChanged,
                     };
+                    state.last_change = cause;
                 }
                 state.touch(due);
                 let joined = if first {

@@ -197,6 +197,12 @@ impl Agent {
         self.profile.as_ref()
     }
 
+    /// The revision that it was offered last.
+    #[must_use]
+    pub fn offered_last(&self) -> Option<&Recognition> {
+        self.last_offer.as_ref().map(|(revision, _)| revision)
+    }
+
     /// Nothing was ever offered under this UID.
     #[must_use]
     pub fn was_never_offered(&self) -> bool {

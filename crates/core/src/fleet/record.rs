@@ -157,6 +157,14 @@ pub enum Transition {
     CannotUse(String),
     /// It is known to run a revision, which was made for this change.
     Proved(Proved, Option<Change>),
+    /// It runs the settings that it was offered last, for the first time.
+    Taken {
+        /// How long ago the change was seen that they were made for; none if
+        /// that is not known, or the agent ran no settings of the profile before.
+        after: Option<Duration>,
+    },
+    /// It came back without the settings that it was offered.
+    CameWithout,
     /// It came without the settings it had.
     LostSettings,
     /// It left after an offer.

@@ -22,4 +22,6 @@ pub struct Change {
     pub id: ChangeId,
     /// When it was seen.
     pub at: Now,
+    /// It was read for the first time: nobody knows since when it is as it is.
+    pub first: bool,
 }

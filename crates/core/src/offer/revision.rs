@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -204,6 +205,14 @@ impl Revision {
             beside: Encoded::default(),
             largest: OnceLock::new(),
         }
+    }
+
+    /// The uptime at which the change was seen that it was made for, if this
+    /// process saw it.
+    #[must_use]
+    pub fn changed(&self) -> Option<Duration> {
+        let seen = self.change.filter(|change| !change.first);
+        seen.map(|change| change.at.uptime)
     }
 
     /// The same settings had these numbers before.
