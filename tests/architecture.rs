@@ -21,6 +21,7 @@ const ROOT: &[(&str, &[&str])] = &[
             "hub",
             "metrics",
             "server",
+            "telemetry",
         ],
     ),
     ("backend", &["judge", "manifest", "metrics"]),
@@ -37,8 +38,8 @@ const ROOT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
-    // The bounds of the server are part of the configuration.
-    ("config", &["server"]),
+    // The bounds of the server are part of the configuration, and where traces go.
+    ("config", &["server", "telemetry"]),
     ("controller", &["backend", "config", "hub", "metrics"]),
     ("crd", &[]),
     // The questions and answers of the backend.
@@ -47,7 +48,8 @@ const ROOT: &[(&str, &[&str])] = &[
     ("manifest", &[]),
     ("metrics", &[]),
     ("server", &["hub", "metrics"]),
-    ("telemetry", &[]),
+    // Traces are made of the steps that the hub tells.
+    ("telemetry", &["hub"]),
     // Reads the files as directory mode does.
     ("validate", &["backend", "config", "judge", "manifest"]),
 ];

@@ -10,6 +10,7 @@
 pub mod broken;
 pub mod certificates;
 pub mod cluster;
+pub mod collector;
 pub mod counterpart;
 pub mod demo;
 pub mod double;

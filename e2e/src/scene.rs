@@ -176,7 +176,7 @@ impl Scene {
             restart_hold: self.setup.restart_hold,
             authenticators: self.setup.authenticators.clone(),
             configuration: self.setup.configuration.clone(),
-            log: self.setup.log,
+            log: (self.setup.log, self.setup.log_format),
         };
         let folder = self.dir.path().join("operator");
         let operator = Operator::start(&folder, backend, &self.logs(), &options).await?;

@@ -16,6 +16,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,9 +31,10 @@ use crate::{
     },
     config::{Authentication, Config},
     controller::{self, Controller, Setup},
-    hub::{Facts, Hub, Reviews, Roster},
+    hub::{Facts, Hub, Reviews, Roster, Trail},
     metrics::{Metric, Process, Registry},
     server::{Metrics, Server},
+    telemetry::traces::Export,
 };
 
 pub use reload::{Reload, without_cluster};
@@ -112,7 +114,8 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
-    let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    let (trail, exporting) = export(&config);
+    let hub = Arc::new(Hub::new(roster, config.hold(), reviews).followed_on(trail));
     if let Some(pulse) = pulse {
         hub.health.watch_lease(pulse);
     }
@@ -169,8 +172,37 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if timeout_at(reported, tasks.wait()).await.is_err() {
         tracing::warn!("the last statuses were not written in time");
     }
+    exporting.end(end.max(now)).await;
     tracing::info!("ended");
     outcome
+}
+
+/// Where the steps of changes are told, and the task that makes traces of them,
+/// if they are wanted.
+fn export(config: &Config) -> (Trail, Exporting) {
+    let Some(traces) = config.traces() else {
+        return (Trail::default(), Exporting(None));
+    };
+    let (trail, follower) = Trail::followed();
+    let (export, told) = (
+        Export::new(traces.clone(), follower),
+        CancellationToken::new(),
+    );
+    let exporting = tokio::spawn(export.run(told.clone()));
+    (trail, Exporting(Some((told, exporting))))
+}
+
+/// The task that makes traces, and what ends it.
+struct Exporting(Option<(CancellationToken, JoinHandle<()>)>);
+
+impl Exporting {
+    /// All has been told. Waits for the last traces.
+    async fn end(self, by: Instant) {
+        if let Some((told, exporting)) = self.0 {
+            told.cancel();
+            let _ = timeout_at(by, exporting).await;
+        }
+    }
 }
 
 async fn serve_admin(address: SocketAddr, pages: Admin) -> anyhow::Result<()> {

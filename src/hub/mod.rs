@@ -1,5 +1,6 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
+mod account;
 mod book;
 mod facts;
 mod health;
@@ -9,6 +10,7 @@ mod reviews;
 mod roster;
 mod seats;
 mod statuses;
+mod trail;
 mod way;
 
 use std::{
@@ -27,6 +29,7 @@ pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};
 pub use seats::Seat;
 pub use statuses::{Known, Statuses};
+pub use trail::{Follower, Step, Trail, What};
 
 /// The only clock of the process.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +82,8 @@ pub struct Hub {
     pub statuses: Statuses,
     /// Whether this process writes for all.
     pub leads: AtomicBool,
+    /// Where it is told what happens of a change.
+    pub trail: Trail,
     /// How long a process without memory of an agent waits before it offers.
     pub hold: Duration,
 }
@@ -98,7 +103,16 @@ impl Hub {
             roster,
             health: Health::default(),
             leads: AtomicBool::new(false),
+            trail: Trail::default(),
             hold,
         }
+    }
+
+    /// Tells what happens of changes to who follows this trail.
+    #[must_use]
+    pub fn followed_on(mut self, trail: Trail) -> Self {
+        self.roster.trail = trail.clone();
+        self.trail = trail;
+        self
     }
 }

@@ -128,7 +128,7 @@ impl Offers {
             Transition::Failed(_) => Outcome::Failed,
             Transition::Lost => Outcome::Lost,
             Transition::Departed => Outcome::Departed,
-            Transition::HeldBack(why) => {
+            Transition::HeldBack(why, _) => {
                 let place = usize::from(*why == Silence::BucketEmpty);
                 self.held_back[place].inc();
                 return;

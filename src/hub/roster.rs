@@ -22,10 +22,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
+    account,
     facts::place,
     index::Index,
     offers::Offers,
     seats::{Seat, Seats, almost},
+    trail::Trail,
     way::{self, Gone, Pods},
 };
 
@@ -73,6 +75,7 @@ pub struct Roster {
     dirty: Mutex<Dirty>,
     notify: Notify,
     leaving: AtomicBool,
+    pub(super) trail: Trail,
 }
 
 impl Roster {
@@ -93,6 +96,7 @@ impl Roster {
             dirty: Mutex::default(),
             notify: Notify::new(),
             leaving: AtomicBool::new(false),
+            trail: Trail::default(),
         }
     }
 
@@ -463,7 +467,8 @@ impl Roster {
             return;
         }
         for transition in transitions {
-            log(agent, transition);
+            account::log(agent, transition);
+            self.trail.tell_transition(agent, transition);
             self.offers.note(agent, transition);
         }
         let counts = |transition: &Transition| {
@@ -561,85 +566,6 @@ fn who_goes(agents: &HashMap<InstanceUid, Vec<SharedAgent>>) -> Vec<InstanceUid>
         Some((turns?.into_iter().max()?, *uid))
     });
     way::first(turns.collect()).collect()
-}
-
-/// One line per change of state.
-fn log(agent: &Agent, transition: &Transition) {
-    let (uid, namespace) = (agent.uid(), agent.namespace());
-    let profile = agent.profile().map(ToString::to_string).unwrap_or_default();
-    match transition {
-        Transition::Connected(transport) => {
-            tracing::info!(agent = %uid, namespace, ?transport, "agent connected");
-        }
-        Transition::Described => tracing::debug!(agent = %uid, namespace, "agent described itself"),
-        Transition::Disconnected => tracing::info!(agent = %uid, namespace, "agent disconnected"),
-        Transition::Profile(_) => {
-            tracing::info!(agent = %uid, namespace, profile, "profile chosen");
-        }
-        Transition::TakenFrom(before) => {
-            tracing::info!(agent = %uid, namespace, profile, %before, "profile took the agent over by precedence");
-        }
-        Transition::Overridden(_) => {
-            let others = agent.overridden().len();
-            tracing::info!(agent = %uid, namespace, profile, others, "other profiles select the agent too and give way");
-        }
-        Transition::Capable(capable) => {
-            tracing::info!(agent = %uid, namespace, capable, "agent takes connection settings, or not");
-        }
-        Transition::Offered {
-            profile,
-            number,
-            marker,
-            retry,
-        } => {
-            tracing::info!(agent = %uid, namespace, %profile, revision = number, marker = marker.short(), retry, "settings offered");
-        }
-        Transition::Told { profile, number } => {
-            tracing::info!(agent = %uid, namespace, %profile, revision = number, "settings beside OpAMP sent");
-        }
-        Transition::Arrived => {
-            tracing::debug!(agent = %uid, namespace, profile, "settings beside OpAMP arrived");
-        }
-        Transition::CannotUse(message) => {
-            tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings beside OpAMP");
-        }
-        Transition::Proved(proved) => {
-            tracing::info!(agent = %uid, namespace, profile = %proved.profile, revision = proved.number, evidence = ?proved.evidence, "agent runs revision");
-        }
-        Transition::Taken { after } => {
-            tracing::debug!(agent = %uid, namespace, profile, ?after, "agent runs the settings that it was offered");
-        }
-        Transition::CameWithout => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent came back without the settings that it was offered");
-        }
-        Transition::LostSettings => {
-            tracing::info!(agent = %uid, namespace, profile, "agent came back without its settings");
-        }
-        Transition::Switching => {
-            tracing::info!(agent = %uid, namespace, profile, "agent left after an offer and is expected back");
-        }
-        Transition::Lost => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent did not come back after an offer");
-        }
-        Transition::Departed => {
-            tracing::info!(agent = %uid, namespace, profile, "agent went to the server of another");
-        }
-        Transition::Failed(message) => {
-            tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings");
-        }
-        Transition::HeldBack(why) => {
-            tracing::warn!(agent = %uid, namespace, profile, ?why, "offer held back");
-        }
-        Transition::CannotReturn => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent is connected by credentials that would not be admitted again");
-        }
-        Transition::Cloned => {
-            tracing::warn!(agent = %uid, namespace, "two agents use this instance UID; one is told to take another");
-        }
-        Transition::AwaitingProof => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent must prove who it is before it is offered settings");
-        }
-    }
 }
 
 #[cfg(test)]

@@ -155,6 +155,10 @@ policy:
 {{- range $name := list "reviewSeconds" "debounceMilliseconds" "firstAgentTimeoutSeconds" "restartHoldSeconds" }}
 {{ $name }}: {{ index $.Values $name | int64 }}
 {{- end }}
+{{- with .Values.telemetry }}
+telemetry:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .Values.limits }}
 limits:
   {{- range $name, $value := . }}

@@ -19,7 +19,7 @@ use crate::{
     identity::{
         Admission, Bound, Digest, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit,
     },
-    offer::WireHash,
+    offer::{Change, WireHash},
 };
 
 /// Revisions that are remembered as offered under one UID.
@@ -30,6 +30,8 @@ const OFFERED_KEPT: usize = 32;
 pub(super) struct Flight {
     pub(super) revision: Recognition,
     pub(super) marker: Marker,
+    /// What the revision was made for.
+    pub(super) change: Option<Change>,
     /// It sends the agent to the server of another.
     pub(super) external: bool,
     pub(super) hash: WireHash,
@@ -211,6 +213,12 @@ impl Agent {
     #[must_use]
     pub fn was_never_offered(&self) -> bool {
         self.offered.is_empty()
+    }
+
+    /// What the settings of its last offer were made for.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        self.flight.as_ref().and_then(|flight| flight.change)
     }
 
     /// The Pod that it was proved to run in last.

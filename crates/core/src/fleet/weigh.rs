@@ -89,7 +89,8 @@ impl Agent {
                 at: now.wall,
             };
             self.proved = Some(proved.clone());
-            step.transitions.push(Transition::Proved(proved));
+            step.transitions
+                .push(Transition::Proved(proved, revision.change()));
             self.attempts.proved(revision.marker());
         }
         let wanted = [Some(&target.current), open];

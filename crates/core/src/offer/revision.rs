@@ -20,7 +20,7 @@ use opamp_wire::{
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
-use super::{Beside, TlsLimits, beside::Encoded, encode::Plan, hash, sections::Sections};
+use super::{Beside, Change, TlsLimits, beside::Encoded, encode::Plan, hash, sections::Sections};
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
 
 /// The hash that travels with an offer.
@@ -181,12 +181,13 @@ pub struct Revision {
     number: u64,
     /// Under which the same settings were published before.
     also: BTreeSet<u64>,
+    /// What it was made for, and what stands beside `opamp` in it.
+    change: Option<Change>,
+    change_beside: Option<Change>,
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
     beside: Encoded,
     largest: OnceLock<usize>,
-    /// When the change was seen that it was made for.
-    changed: OnceLock<Duration>,
 }
 
 impl Revision {
@@ -197,25 +198,21 @@ impl Revision {
             draft,
             number,
             also: BTreeSet::new(),
+            change: None,
+            change_beside: None,
             sections: OnceLock::new(),
             first: OnceLock::new(),
             beside: Encoded::default(),
             largest: OnceLock::new(),
-            changed: OnceLock::new(),
         }
-    }
-
-    /// It was made because of a change that was seen at this uptime.
-    pub fn made_for_change(&self, at: Duration) {
-        // What is known of it already stays.
-        let _ = self.changed.set(at);
     }
 
     /// The uptime at which the change was seen that it was made for, if this
     /// process saw it.
     #[must_use]
     pub fn changed(&self) -> Option<Duration> {
-        self.changed.get().copied()
+        let seen = self.change.filter(|change| !change.first);
+        seen.map(|change| change.at.uptime)
     }
 
     /// The same settings had these numbers before.
@@ -224,12 +221,34 @@ impl Revision {
         Self { also, ..self }
     }
 
+    /// It was made for this change; none if an earlier process saw that.
+    #[must_use]
+    pub fn caused_by(self, change: Option<Change>) -> Self {
+        Self {
+            change,
+            change_beside: change,
+            ..self
+        }
+    }
+
+    /// The change that it was made for, if this process saw it.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        self.change
+    }
+
+    /// The same of what stands beside `opamp`, which may change alone.
+    #[must_use]
+    pub fn change_beside(&self) -> Option<Change> {
+        self.change_beside
+    }
+
     /// The same as it is, under another number.
     #[must_use]
     pub fn renumbered(&self, number: u64, also: BTreeSet<u64>) -> Self {
-        let changed = self.changed.clone();
         Self {
-            changed,
+            change: self.change,
+            change_beside: self.change_beside,
             ..Self::new(self.draft.clone(), number).known_as(also)
         }
     }
@@ -237,10 +256,15 @@ impl Revision {
     /// These settings instead, under the same number: they differ in nothing
     /// that its marker covers.
     #[must_use]
-    pub fn remade(&self, draft: Draft) -> Self {
-        let changed = self.changed.clone();
+    pub fn remade(&self, draft: Draft, change: Option<Change>) -> Self {
+        let change_beside = if draft.is_same_beside(self) {
+            self.change_beside
+        } else {
+            change
+        };
         Self {
-            changed,
+            change: self.change,
+            change_beside,
             ..Self::new(draft, self.number).known_as(self.also.clone())
         }
     }
@@ -409,11 +433,12 @@ impl Revision {
             draft,
             number: self.number,
             also: self.also.clone(),
+            change: self.change,
+            change_beside: self.change_beside,
             sections: self.sections.clone(),
             first: self.first.clone(),
             largest: OnceLock::new(),
             beside: Encoded::default(),
-            changed: self.changed.clone(),
         })
     }
 

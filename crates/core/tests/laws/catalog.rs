@@ -67,7 +67,9 @@ impl Bench {
         let settled = self.judge(seconds);
         if let Settled::Draft(draft, spec) = &settled {
             let number = self.number() + 1;
-            let revision = Arc::new(Revision::new((**draft).clone(), number));
+            let state = self.catalog.get(&self.world.profile).unwrap();
+            let revision = Revision::new((**draft).clone(), number);
+            let revision = Arc::new(revision.caused_by(state.awaited_change()));
             let started = at(seconds).wall;
             self.catalog
                 .adopt(revision, Arc::clone(spec), started, opened);
@@ -76,11 +78,13 @@ impl Bench {
     }
 
     fn adopt(&mut self, draft: &Draft, spec: Arc<OpAMPConnectionProfileSpec>) {
-        let revision = Arc::new(Revision::new(draft.clone(), self.number() + 1));
+        let state = self.catalog.get(&self.world.profile).unwrap();
+        let revision = Revision::new(draft.clone(), self.number() + 1);
+        let revision = Arc::new(revision.caused_by(state.awaited_change()));
         self.catalog.adopt(revision, spec, at(0).wall, false);
     }
 
-    fn judge(&mut self, seconds: u64) -> Settled {
+    pub(super) fn judge(&mut self, seconds: u64) -> Settled {
         let trust = self.world.trust(&Ledger::default());
         let context = Context {
             advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),

@@ -6,6 +6,7 @@ use opamp_operator_core::{
     catalog::Bound,
     fleet::{Evidence, SettingsState, Transition, Transport},
     identity::Presented,
+    offer::{Change, ChangeId, Revision},
 };
 use opamp_wire::{
     Message as _,
@@ -355,8 +356,16 @@ fn an_offer_that_is_taken_is_told_once_with_its_age() {
     };
     let mut world = World::new();
     let (first, second) = (world.revision_with(1, 10), world.revision_with(2, 20));
-    first.made_for_change(at(1).uptime);
-    second.made_for_change(at(100).uptime);
+    let made_at = |revision: Arc<Revision>, seconds| {
+        let change = Change {
+            id: ChangeId(1),
+            at: at(seconds),
+            first: false,
+        };
+        let revision = Arc::into_inner(revision).unwrap();
+        Arc::new(revision.caused_by(Some(change)))
+    };
+    let (first, second) = (made_at(first, 1), made_at(second, 100));
     let mut bench = Bench::new(first);
     let (link, heard) = bench.come(nothing(), 10);
     assert!(heard.offers() && taken(&heard.transitions).is_empty());
