@@ -85,7 +85,7 @@ async fn a_rotation_is_seen_by_a_scraper() -> Result<()> {
         "{days:?}"
     );
     for uid in &agents {
-        ensure!(!page.contains(&uid.to_string()), "metrics name no agents");
+        ensure!(!page.contains(uid.as_str()), "metrics name no agents");
     }
     world.finish().await
 }
