@@ -1,5 +1,7 @@
 //! A real process, agents, and what a scraper sees of them.
 
+use opamp_wire::proto::AgentToServer;
+
 use crate::{
     operator::{Agent, BOOTSTRAP, Operator, sum},
     page::Page,
@@ -42,7 +44,14 @@ async fn what_agents_do_is_seen_by_a_scraper() {
     // A stranger.
     let mut stranger = Agent::new(&operator, 9, "a-token-that-nobody-knows");
     assert_eq!(stranger.poll().await.0, 401);
-    let page = operator.scrape().await;
+    let nothing = operator.poll("", &AgentToServer::default()).await;
+    assert_eq!(nothing.0, 401);
+    operator.knock().await;
+    let page = operator.until("a connection without TLS", |page| {
+        let tls = [("reason", "tls")];
+        sum(page, "opamp_operator_connections_refused_total", &tls) == 1
+    });
+    let page = page.await;
     let refused = |page: &Page, reason| {
         let reason = [("reason", reason)];
         sum(
@@ -52,7 +61,8 @@ async fn what_agents_do_is_seen_by_a_scraper() {
         )
     };
     assert_eq!(refused(&page, "unknown_credentials"), 1);
-    assert_eq!(refused(&page, "no_credentials"), 0);
+    assert_eq!(refused(&page, "no_credentials"), 1);
+    assert_eq!(sum(&page, "opamp_operator_messages_total", &[]), 0);
     assert_eq!(sum(&page, "opamp_operator_agents_known", &[]), 0);
 
     // An agent, which is offered settings, and comes back with them.
