@@ -2,7 +2,11 @@
 //! operator tells, by name and label; and somebody is called for everything that
 //! is wrong with a profile.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test end it by panicking")]
+#![expect(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "helpers of a test end it by panicking"
+)]
 
 #[path = "monitoring/promql.rs"]
 mod promql;
@@ -171,7 +175,7 @@ fn the_dashboard_asks_for_what_the_operator_tells() {
     }
 }
 
-/// A graph has only what is on it: nothing lies on another, nothing is unexplained.
+/// Nothing lies on another or is unexplained, and the picture is of this one.
 #[test]
 fn the_dashboard_is_whole() {
     let dashboard = dashboard();
@@ -185,9 +189,12 @@ fn the_dashboard_is_whole() {
         Regex::new(r"\$\{?([a-z]\w+)").unwrap(),
     );
     let (mut taken, mut ids, mut told) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    let picture = read("docs/dashboard.svg");
     for panel in dashboard["panels"].as_array().unwrap() {
         let (title, about) = (text(panel, "title"), text(panel, "description"));
         assert!(about.ends_with('.'), "{title}: {about}");
+        // `UPDATE=1 cargo test --package e2e --test directory monitoring::run` draws it.
+        assert!(picture.contains(&format!(">{title}<")), "no {title}");
         assert!(ids.insert(panel["id"].as_u64().unwrap()), "{title}");
         for alert in named_alert.find_iter(about) {
             assert!(alerts.contains(alert.as_str()), "{title}: {about}");

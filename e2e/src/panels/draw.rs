@@ -10,6 +10,8 @@ use crate::prometheus::Span;
 /// Of a column and of a row.
 const UNIT: (f64, f64) = (56.0, 30.0);
 const GAP: f64 = 8.0;
+/// Lines of a legend; Grafana lets people scroll the others.
+const LEGEND: f64 = 4.0;
 
 /// What shapes are added to.
 pub(super) struct Canvas(String);
@@ -213,6 +215,9 @@ pub(super) fn legend(canvas: &mut Canvas, area: Area, names: &[(String, &str)]) 
         let letters = u32::try_from(name.chars().count()).unwrap_or_default();
         let wide = f64::from(letters).mul_add(6.4, 30.0);
         if x + wide > area.x + area.w && x > area.x {
+            if lines >= LEGEND {
+                break;
+            }
             (x, lines) = (area.x, lines + 1.0);
         }
         shapes.push((x, lines, name, colour));

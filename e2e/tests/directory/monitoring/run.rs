@@ -16,7 +16,7 @@ use e2e::world::{PROFILE, SOON, Setup, World};
 
 use super::{dashboard, rules};
 use crate::double::subject::double_options;
-use crate::steps::applied;
+use crate::steps::{applied, greeted};
 
 /// Prometheus and the operator are on a busy machine too.
 const FILLED: Duration = Duration::from_mins(2);
@@ -25,6 +25,8 @@ const WINDOW: &str = "5s";
 /// Where the picture is.
 const PICTURE: &str = "docs/dashboard.svg";
 const CREW: usize = 8;
+const WELL: &str = r#"min_over_time((sum(opamp_operator_agents_outdated) == bool 0)[8s:1s]) > 0
+    and on () opamp_operator_profile_condition{profile="fleet", condition="Ready", reason="Complete"}"#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_panel_shows_something_of_a_rotation() -> Result<()> {
@@ -50,27 +52,25 @@ async fn every_panel_shows_something_of_a_rotation() -> Result<()> {
         ..double_options(&world, Mode::Legacy0)
     };
     let mut stranger = Double::start("stranger", options)?;
-    let state = world.state();
-    let matched = || {
-        let agents = &state.profile("waits")["agents"];
-        Look::when(agents["connected"] == CREW, agents)
-    };
-    // A profile that cannot be in force yet has them first.
-    let mut waits = profile("waits", &mutual_tls());
+    for uid in &crew {
+        greeted(&world, uid).await?;
+    }
+    // Another profile that cannot be in force yet.
+    let mut waits = profile("gateways", &mutual_tls());
     waits["spec"]["opamp"]["clientCertificate"]["secretRef"]["name"] = "none-yet".into();
     world.manifests.apply(&waits)?;
-    e2e::eventually::eventually("all are connected", SOON, matched).await?;
 
     // The first settings, and a renewal.
     let first = world.client_leaf("fleet-1", KeyKind::EcdsaP256, Window::lasting(3 * DAY))?;
     let mut fleet = profile(PROFILE, &mutual_tls());
     fleet["spec"]["priority"] = 1.into();
+    let state = world.state();
     world.manifests.apply(&offerable_tls(CLIENT_TLS, &first))?;
     world.manifests.apply(&fleet)?;
     for uid in &crew {
         applied(&world, uid).await?;
     }
-    let renewed = world.client_leaf("fleet-2", KeyKind::EcdsaP256, Window::lasting(30 * DAY))?;
+    let renewed = world.client_leaf("fleet-2", KeyKind::EcdsaP256, Window::lasting(21 * DAY))?;
     world
         .manifests
         .apply(&offerable_tls(CLIENT_TLS, &renewed))?;
@@ -78,6 +78,15 @@ async fn every_panel_shows_something_of_a_rotation() -> Result<()> {
     let ready = state.wait_for_condition(PROFILE, "Ready", "True", "Complete", FILLED);
     ready.await?;
     stranger.kill9().await;
+
+    // Prometheus has seen for a while that all is well again.
+    let well = || async {
+        match prometheus.now(WELL).await {
+            Ok(found) => Look::when(!found.is_empty(), "not yet"),
+            Err(error) => Look::Never(format!("{error:#}")),
+        }
+    };
+    eventually_async("the profile is Ready for a while", FILLED, well).await?;
 
     let dashboard = dashboard()?;
     let look = async || -> Result<(Vec<Panel>, Span)> {
