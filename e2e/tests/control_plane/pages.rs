@@ -41,7 +41,7 @@ fn objects() -> Result<Vec<(String, Value)>> {
     for (place, text) in texts {
         for document in text.split("\n---\n") {
             let object: Value = serde_saphyr::from_str(document).context(place.clone())?;
-            // A collector's configuration has no kind.
+            // A collector's configuration has no kind, nor has a part of ours.
             if object["kind"].is_string() && object["kind"] != OWN {
                 objects.push((place.clone(), object));
             }

@@ -19,6 +19,9 @@ use serde_json::Value;
 /// What is said of a block of YAML that no server can judge by itself.
 const PARTS: &str = "part";
 
+/// Where all that is no whole object is a part of the configuration.
+const CONFIGURATION: &str = "docs/configuration.md:";
+
 /// The pages that a person follows with nothing but a laptop, in this order.
 const LAPTOP: [&str; 4] = [
     "docs/quick-start-laptop.md",
@@ -128,7 +131,8 @@ fn every_block_of_yaml_is_judged() -> Result<()> {
             continue;
         }
         let place = &block.place;
-        if block.is("configuration") {
+        let of_configuration = place.starts_with(CONFIGURATION) && !is_whole(&block);
+        if block.is("configuration") || of_configuration {
             let mut whole: Value = serde_saphyr::from_str(&base)?;
             let part: Value = serde_saphyr::from_str(&block.text).context(place.clone())?;
             for (name, value) in part.as_object().context(place.clone())? {
