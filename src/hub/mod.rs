@@ -59,6 +59,8 @@ pub struct Hub {
     pub clock: Clock,
     /// What agents should have.
     pub book: OfferBook,
+    /// Whether this process writes for all.
+    pub leads: AtomicBool,
     /// Who is who; none until everything that could judge has been read once.
     pub trust: watch::Sender<Option<Arc<Trust>>>,
     /// Counts how often trust changed in more than what we offered ourselves:
@@ -74,8 +76,6 @@ pub struct Hub {
     pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
-    /// Whether this process writes for all.
-    pub leads: AtomicBool,
     /// How long a process without memory of an agent waits before it offers.
     pub hold: Duration,
 }
@@ -87,6 +87,7 @@ impl Hub {
         Self {
             clock: Clock::start(),
             book: OfferBook::default(),
+            leads: AtomicBool::new(false),
             trust: watch::Sender::new(None),
             judgement: watch::Sender::new(0),
             reviews,
@@ -94,7 +95,6 @@ impl Hub {
             roster,
             health: Health::default(),
             statuses: Statuses::default(),
-            leads: AtomicBool::new(false),
             hold,
         }
     }
