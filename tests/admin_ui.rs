@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use opamp_operator::{
     admin::Admin,
     hub::{Hub, Known, Reviews, Roster},
+    metrics::Registry,
 };
 use opamp_operator_api::{
     Attributes, Identity, IdentityMethod, ProfileKey,
@@ -177,7 +178,7 @@ async fn start(hub: Option<Arc<Hub>>) -> SocketAddr {
     if let Some(hub) = hub {
         known.set(hub).unwrap();
     }
-    let admin = Admin::new(known, CancellationToken::new());
+    let admin = Admin::new(known, Registry::default(), CancellationToken::new());
     tokio::spawn(admin.serve(listener));
     address
 }

@@ -331,9 +331,8 @@ impl Scene {
         T: AsyncFnOnce() -> Result<Vec<(String, String)>>,
     {
         let agents = self.supervisors.iter();
-        let agents: Vec<_> = agents
-            .map(|agent| format!("/ui/agents/{}", agent.uid()))
-            .collect();
+        let agents = agents.map(|agent| format!("/ui/agents/{}", agent.uid()));
+        let agents: Vec<_> = agents.collect();
         let operator = self.operator_mut()?;
         let mut all = Vec::new();
         let pages = [
@@ -346,6 +345,11 @@ impl Scene {
         ];
         for page in pages.into_iter().chain(agents.iter().map(String::as_str)) {
             all.push((page.to_owned(), operator.admin(page).await?));
+        }
+        let for_people = ["/ui/", "/ui/profiles", "/ui/revisions"].map(str::to_owned);
+        for page in for_people.into_iter().chain(agents) {
+            let text = operator.admin(&page).await?;
+            all.push((page, text));
         }
         operator.stop().await?;
         all.extend(texts().await?);

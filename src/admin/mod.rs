@@ -1,9 +1,8 @@
 //! Probes, metrics, and pages about profiles and agents, in the clear and away
 //! from the OpAMP port.
 //!
-//! The pages, as objects for programs and as HTML for people, hold no secret,
-//! but they tell who runs where: they are for callers on the same machine or in
-//! the same Pod (`kubectl port-forward`).
+//! The pages hold no secret, but they tell who runs where: they are for callers
+//! on the same machine or in the same Pod (`kubectl port-forward`).
 
 mod explanation;
 mod pages;

@@ -65,6 +65,8 @@ pub struct Hub {
     pub clock: Clock,
     /// What agents should have.
     pub book: OfferBook,
+    /// Whether this process writes for all.
+    pub leads: AtomicBool,
     /// Who is who; none until everything that could judge has been read once.
     pub trust: watch::Sender<Option<Arc<Trust>>>,
     /// Counts how often trust changed in more than what we offered ourselves:
@@ -80,8 +82,6 @@ pub struct Hub {
     pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
-    /// Whether this process writes for all.
-    pub leads: AtomicBool,
     /// Where it is told what happens of a change.
     pub trail: Trail,
     /// How long a process without memory of an agent waits before it offers.
@@ -95,6 +95,7 @@ impl Hub {
         Self {
             clock: Clock::start(),
             book: OfferBook::default(),
+            leads: AtomicBool::new(false),
             trust: watch::Sender::new(None),
             judgement: watch::Sender::new(0),
             reviews,
@@ -102,7 +103,6 @@ impl Hub {
             statuses: Statuses::new(Arc::clone(&roster.offers)),
             roster,
             health: Health::default(),
-            leads: AtomicBool::new(false),
             trail: Trail::default(),
             hold,
         }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -371,29 +371,46 @@ impl Roster {
     ) -> (Vec<AgentRecord>, bool) {
         let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let mut more = false;
-        for agent in self.all() {
-            let known = agent.lock();
-            let uid = known.uid();
-            if after.is_none_or(|after| after < uid) && fit(&known) {
-                drop(known);
-                found.entry(uid).or_default().push(agent);
-                if found.len() > limit {
-                    found.pop_last();
-                    more = true;
-                }
+        self.each(|agent| {
+            let uid = agent.uid();
+            if after.is_some_and(|after| uid <= after) || !fit(agent) {
+                return;
             }
-        }
-        let agents = found.values().flatten();
-        (agents.map(|agent| agent.lock().record()).collect(), more)
+            let last = found.last_key_value().map(|(last, _)| *last);
+            if found.len() == limit && last.is_some_and(|last| last < uid) {
+                more = true;
+                return;
+            }
+            found.entry(uid).or_default().push(agent.record());
+            if found.len() > limit {
+                found.pop_last();
+                more = true;
+            }
+        });
+        (found.into_values().flatten().collect(), more)
     }
 
     /// How many agents are known, and how many of them are connected to this
     /// process.
     #[must_use]
     pub fn count(&self) -> (usize, usize) {
-        let all = self.all();
-        let here = all.iter().filter(|agent| !agent.lock().links().is_empty());
-        (all.len(), here.count())
+        let (mut known, mut here) = (0, 0);
+        self.each(|agent| {
+            known += 1;
+            here += usize::from(!agent.links().is_empty());
+        });
+        (known, here)
+    }
+
+    /// Looks at all agents, and holds one at a time: who is held counts as
+    /// about to come.
+    fn each(&self, mut look: impl FnMut(&Agent)) {
+        let agents = self.agents.lock();
+        let all: Vec<_> = agents.values().flatten().map(Arc::downgrade).collect();
+        drop(agents);
+        for agent in all.iter().filter_map(Weak::upgrade) {
+            look(&agent.lock());
+        }
     }
 
     /// Which profile applies to the agents of one instance UID and why not the
@@ -661,6 +678,27 @@ mod tests {
         assert_eq!((count("p").0, count("q").1), (1, 1));
         // What is met no more is not kept.
         assert_eq!((count("p").2, count("q").2, count("r").2), (1, 1, 0));
+    }
+
+    /// Two agents under one instance UID are on one page, whatever the order.
+    #[test]
+    fn law10_a_page_of_some_agents_has_no_more_than_it_may() {
+        let (roster, now) = (Roster::new(99, 99), Clock::start().now());
+        for (last, namespace) in [(3, "a"), (1, "a"), (5, "a"), (1, "b"), (4, "a"), (3, "b")] {
+            let uid = InstanceUid::from_bytes([last; 16]);
+            roster.restore(Agent::new(uid, namespace, now).record(), now);
+        }
+        let uid = |last| InstanceUid::from_bytes([last; 16]);
+        let page = |after: Option<u8>, limit| {
+            let (records, more) =
+                roster.page_of(after.map(uid), limit, |agent| agent.uid() != uid(4));
+            let found = records.iter().map(|record| record.uid.as_bytes()[0]);
+            (found.collect::<Vec<_>>(), more)
+        };
+        assert_eq!(page(None, 2), (vec![1, 1, 3, 3], true));
+        assert_eq!(page(Some(1), 1), (vec![3, 3], true));
+        assert_eq!(page(Some(3), 1), (vec![5], false));
+        assert_eq!(roster.count(), (6, 0));
     }
 
     /// A search looks at all agents, and all wait for it: newcomers, however

@@ -203,12 +203,6 @@ impl Agent {
         self.last_offer.as_ref().map(|(revision, _)| revision)
     }
 
-    /// What it says of itself that people look for.
-    #[must_use]
-    pub fn about(&self) -> &About {
-        &self.about
-    }
-
     /// Nothing was ever offered under this UID.
     #[must_use]
     pub fn was_never_offered(&self) -> bool {
@@ -244,6 +238,12 @@ impl Agent {
     #[must_use]
     pub fn is_expected(&self) -> bool {
         self.expected.is_some() || self.deadline.is_some()
+    }
+
+    /// What it says of itself that people look for.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// When it was last heard.
