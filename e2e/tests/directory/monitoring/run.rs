@@ -12,11 +12,11 @@ use e2e::panels::{Panel, filled, marks, picture};
 use e2e::parts::Set;
 use e2e::pki::{DAY, KeyKind, Window};
 use e2e::prometheus::{Prometheus, Span, clock};
-use e2e::world::{PROFILE, SOON, Setup, World};
+use e2e::world::{PROFILE, Setup, World};
 
 use super::{dashboard, rules};
 use crate::double::subject::double_options;
-use crate::steps::{applied, greeted};
+use crate::steps::greeted;
 
 /// Prometheus and the operator are on a busy machine too.
 const FILLED: Duration = Duration::from_mins(2);
@@ -68,13 +68,15 @@ async fn every_panel_shows_something_of_a_rotation() -> Result<()> {
     world.manifests.apply(&offerable_tls(CLIENT_TLS, &first))?;
     world.manifests.apply(&fleet)?;
     for uid in &crew {
-        applied(&world, uid).await?;
+        // Some poll, every half a minute.
+        let file = state.wait_for_agent(uid, "Applied", "SettingsHeader", FILLED);
+        file.await?;
     }
     let renewed = world.client_leaf("fleet-2", KeyKind::EcdsaP256, Window::lasting(21 * DAY))?;
     world
         .manifests
         .apply(&offerable_tls(CLIENT_TLS, &renewed))?;
-    state.wait_for_revision(PROFILE, 2, SOON).await?;
+    state.wait_for_revision(PROFILE, 2, FILLED).await?;
     let ready = state.wait_for_condition(PROFILE, "Ready", "True", "Complete", FILLED);
     ready.await?;
     stranger.kill9().await;
