@@ -267,17 +267,8 @@ impl Cluster {
         statuses.close();
         self.agents.close();
         self.held.close();
-        if timeout(LAST_WRITES, writer).await.is_err() {
-            // What was sent and not answered could land after what the next
-            // one writes: that one waits until the Lease runs out.
-            tracing::warn!(
-                "the last writes were not answered in time, so the Lease is not released"
-            );
-            holding.abort();
-            return;
-        }
-        ending.cancel();
-        let _ = holding.await;
+        let answered = timeout(LAST_WRITES, writer).await.is_ok();
+        lease::end(holding, &ending, answered).await;
     }
 
     /// Has a report written behind the caller's back.
