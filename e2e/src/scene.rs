@@ -332,7 +332,7 @@ impl Scene {
     {
         let operator = self.operator_mut()?;
         let mut all = Vec::new();
-        for page in ["/readyz", "/profiles", "/agents"] {
+        for page in ["/readyz", "/metrics", "/profiles", "/agents"] {
             all.push((page.to_owned(), operator.admin(page).await?));
         }
         operator.stop().await?;

@@ -130,6 +130,7 @@ impl Operator {
         for secret in [FIRST, SECOND, BOOTSTRAP] {
             assert!(!body.contains(secret), "a secret");
         }
+        assert!(!body.contains("01010101-"), "an agent: {body}");
         read(&body).unwrap_or_else(|problem| panic!("{problem}"))
     }
 
@@ -144,6 +145,16 @@ impl Operator {
             assert!(Instant::now() < end, "{what}: {page:#?}");
             sleep(Duration::from_millis(50)).await;
         }
+    }
+
+    /// A connection to the port of agents on which nobody speaks TLS; ended by
+    /// the operator.
+    pub(crate) async fn knock(&self) {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        let ended = timeout(SOON, stream.read_to_end(&mut Vec::new())).await;
+        // In order, or not.
+        let _ = ended.unwrap();
     }
 
     /// Status and body of one poll.

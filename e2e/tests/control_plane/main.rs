@@ -18,6 +18,7 @@ mod isolation;
 mod keeper;
 mod kinds_of_write;
 mod leader;
+mod metrics;
 mod permissions;
 mod privilege;
 mod probe;
