@@ -41,30 +41,6 @@ async fn what_agents_do_is_seen_by_a_scraper() {
     assert!(sum(&page, "process_open_fds", &[]) > 3);
     assert!(sum(&page, "process_resident_memory_bytes", &[]) > 1_000_000);
 
-    // A stranger.
-    let mut stranger = Agent::new(&operator, 9, "a-token-that-nobody-knows");
-    assert_eq!(stranger.poll().await.0, 401);
-    let nothing = operator.poll("", &AgentToServer::default()).await;
-    assert_eq!(nothing.0, 401);
-    operator.knock().await;
-    let page = operator.until("a connection without TLS", |page| {
-        let tls = [("reason", "tls")];
-        sum(page, "opamp_operator_connections_refused_total", &tls) == 1
-    });
-    let page = page.await;
-    let refused = |page: &Page, reason| {
-        let reason = [("reason", reason)];
-        sum(
-            page,
-            "opamp_operator_authentications_refused_total",
-            &reason,
-        )
-    };
-    assert_eq!(refused(&page, "unknown_credentials"), 1);
-    assert_eq!(refused(&page, "no_credentials"), 1);
-    assert_eq!(sum(&page, "opamp_operator_messages_total", &[]), 0);
-    assert_eq!(sum(&page, "opamp_operator_agents_known", &[]), 0);
-
     // An agent, which is offered settings, and comes back with them.
     let mut agent = Agent::new(&operator, 1, BOOTSTRAP);
     let settings = agent.offered().await;
@@ -173,4 +149,31 @@ async fn who_does_not_know_openmetrics_gets_the_older_format() {
     }
     // From afar no other page is read.
     assert_eq!(operator.get("/profiles", "").await.0, 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_turned_away_is_counted_by_why() {
+    let operator = Operator::start().await;
+    let mut stranger = Agent::new(&operator, 9, "a-token-that-nobody-knows");
+    assert_eq!(stranger.poll().await.0, 401);
+    let nothing = operator.poll("", &AgentToServer::default()).await;
+    assert_eq!(nothing.0, 401);
+    operator.knock().await;
+    let page = operator.until("a connection without TLS", |page| {
+        let tls = [("reason", "tls")];
+        sum(page, "opamp_operator_connections_refused_total", &tls) == 1
+    });
+    let page = page.await;
+    let refused = |page: &Page, reason| {
+        let reason = [("reason", reason)];
+        sum(
+            page,
+            "opamp_operator_authentications_refused_total",
+            &reason,
+        )
+    };
+    assert_eq!(refused(&page, "unknown_credentials"), 1);
+    assert_eq!(refused(&page, "no_credentials"), 1);
+    assert_eq!(sum(&page, "opamp_operator_messages_total", &[]), 0);
+    assert_eq!(sum(&page, "opamp_operator_agents_known", &[]), 0);
 }
