@@ -38,9 +38,12 @@ const OWN: &[Row] = &[
     ("configmaps", "", READ),
 ];
 
-/// Instead of the last two, where it may read no objects but its own.
+/// Instead of the last two, where it may read no objects but its own and those
+/// that the values name.
 const OWN_OBJECTS: &[Row] = &[
     ("secrets", "opamp-operator-hash-key", READ),
+    ("secrets", "opamp-operator-serving", READ),
+    ("secrets", "agent-tokens", READ),
     ("configmaps", "opamp-operator-held", &["get"]),
 ];
 
