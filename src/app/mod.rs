@@ -31,7 +31,7 @@ use crate::{
     },
     config::{Authentication, Config},
     controller::{self, Controller, Setup},
-    hub::{Facts, Hub, Reviews, Roster, Trail},
+    hub::{Facts, Hub, Leadership, Reviews, Roster, Trail},
     metrics::{Metric, Process, Registry},
     server::{Metrics, Server},
     telemetry::traces::Export,
@@ -41,6 +41,7 @@ pub use reload::{Reload, without_cluster};
 
 /// All that is counted, for the reference.
 pub const METRICS: &[&[&Metric]] = &[
+    Leadership::METRICS,
     Facts::METRICS,
     Metrics::METRICS,
     controller::Metrics::METRICS,
@@ -86,6 +87,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let ready = watch::Sender::new(false);
     let (known, registry) = (Arc::new(OnceLock::new()), Registry::default());
     registry.add(Process::begins());
+    registry.add(Leadership::new(Arc::clone(&known)));
     if let Some(address) = &config.admin {
         let pages = Admin::new(Arc::clone(&known), registry.clone(), probed.clone());
         serve_admin(address.listen, pages).await?;

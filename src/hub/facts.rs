@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     fmt,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, OnceLock, atomic::Ordering},
 };
 
 use opamp_operator_api::{ProfileKey, v1alpha1::AgentCounts};
@@ -174,7 +174,6 @@ impl Facts {
         &CONDITION,
         &EXPIRATION,
         &SERVING_EXPIRATION,
-        &LEADER,
         &PROFILES,
         &KNOWN,
         &CONNECTIONS,
@@ -202,12 +201,34 @@ impl Source for Facts {
         if let Some(end) = hub.health.serving_until() {
             page.value(&SERVING_EXPIRATION, seconds(end))?;
         }
-        page.value(&LEADER, hub.leads.load(Ordering::Relaxed).into())?;
         page.value(&PROFILES, all.len() as u64)?;
         let (known, links) = hub.roster.counts();
         page.value(&KNOWN, known)?;
         page.values(&CONNECTIONS, TRANSPORTS.into_iter().zip(links))?;
         hub.roster.offers.write(page)
+    }
+}
+
+/// Whether this process leads, also while it does not know yet: one that waits
+/// for what an earlier one left leads nobody.
+#[derive(Debug)]
+pub struct Leadership(Arc<OnceLock<Arc<Hub>>>);
+
+impl Leadership {
+    /// What it writes.
+    pub const METRICS: &[&Metric] = &[&LEADER];
+
+    /// Of the hub that is there later.
+    #[must_use]
+    pub fn new(hub: Arc<OnceLock<Arc<Hub>>>) -> Self {
+        Self(hub)
+    }
+}
+
+impl Source for Leadership {
+    fn write(&self, page: &mut Page<'_>) -> fmt::Result {
+        let leads = |hub: &Arc<Hub>| hub.leads.load(Ordering::Relaxed);
+        page.value(&LEADER, self.0.get().is_some_and(leads).into())
     }
 }
 

@@ -23,7 +23,7 @@ use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
-pub use facts::Facts;
+pub use facts::{Facts, Leadership};
 pub use health::{Check, Health};
 pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};

@@ -434,14 +434,14 @@ impl Roster {
     /// How many agents there are, and how many links by each transport.
     pub(super) fn counts(&self) -> (u64, [u64; 2]) {
         let (mut known, mut links) = (0, [0; 2]);
-        for agent in self.all() {
+        // Who is held counts as about to come: one at a time.
+        self.each(|agent| {
             known += 1;
-            let agent = agent.lock();
             agent
                 .links()
                 .iter()
                 .for_each(|link| links[place(link.transport)] += 1);
-        }
+        });
         (known, links)
     }
 
