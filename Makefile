@@ -8,7 +8,7 @@
 #   make image     the operator's image as an OCI archive, and what it is made of; needs no Docker
 #   make image-verify  builds two clones in different places: are their images the same?
 #   make fuzz      hostile input by the million: SECONDS=600 each TARGET="frame gzip"
-#   make generate  the CRDs from the types, also into the chart, docs/conformance.md and docs/conditions.md
+#   make generate  the CRDs from the types, also into the chart, and docs/{conformance,conditions,metrics,crds}.md
 #   make doc       the API documentation
 
 CARGO ?= cargo
@@ -58,7 +58,7 @@ fuzz:
 generate:
 	for directory in crds charts/opamp-operator/files; do \
 	  $(CARGO) run --quiet --package opamp-operator -- crd --directory $$directory || exit 1; done
-	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements --test conditions --test chart
+	UPDATE=1 $(CARGO) test --quiet --locked --package opamp-operator --test requirements --test conditions --test chart --test metrics --test reference
 
 doc:
 	RUSTDOCFLAGS="--deny warnings" $(CARGO) doc --workspace --no-deps --locked

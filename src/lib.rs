@@ -18,6 +18,7 @@ pub mod crd;
 pub mod hub;
 pub mod judge;
 pub mod manifest;
+pub mod metrics;
 pub mod server;
 pub mod telemetry;
 pub mod validate;

@@ -11,7 +11,8 @@ use std::{
 
 use opamp_operator::{
     admin::{Admin, Explanation},
-    hub::{Hub, Known, Reviews, Roster, Unknown},
+    hub::{Facts, Hub, Known, Reviews, Roster, Unknown},
+    metrics::{Process, Registry},
 };
 use opamp_operator_api::{
     Identity, IdentityMethod, ProfileKey,
@@ -127,7 +128,12 @@ async fn start(hub: Option<Arc<Hub>>) -> SocketAddr {
     if let Some(hub) = hub {
         known.set(hub).unwrap();
     }
-    let admin = Admin::new(known, CancellationToken::new());
+    let registry = Registry::default();
+    registry.add(Process::begins());
+    if let Some(hub) = known.get() {
+        registry.add(Facts::new(Arc::clone(hub)));
+    }
+    let admin = Admin::new(known, registry, CancellationToken::new());
     tokio::spawn(admin.serve(listener));
     address
 }

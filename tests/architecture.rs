@@ -9,13 +9,22 @@ use syn::{Item, UseTree, visit::Visit};
 /// Module → what it may import of its own crate.
 const ROOT: &[(&str, &[&str])] = &[
     // An agent is shown as the object that it is.
-    ("admin", &["backend", "hub"]),
+    ("admin", &["backend", "hub", "metrics"]),
     ("agent_config", &["judge", "manifest"]),
     (
         "app",
-        &["admin", "backend", "config", "controller", "hub", "server"],
+        &[
+            "admin",
+            "backend",
+            "config",
+            "controller",
+            "hub",
+            "metrics",
+            "server",
+            "telemetry",
+        ],
     ),
-    ("backend", &["judge", "manifest"]),
+    ("backend", &["judge", "manifest", "metrics"]),
     (
         "cli",
         &[
@@ -29,16 +38,18 @@ const ROOT: &[(&str, &[&str])] = &[
             "validate",
         ],
     ),
-    // The bounds of the server are part of the configuration.
-    ("config", &["server"]),
-    ("controller", &["backend", "config", "hub"]),
+    // The bounds of the server are part of the configuration, and where traces go.
+    ("config", &["server", "telemetry"]),
+    ("controller", &["backend", "config", "hub", "metrics"]),
     ("crd", &[]),
     // The questions and answers of the backend.
-    ("hub", &["backend"]),
+    ("hub", &["backend", "metrics"]),
     ("judge", &[]),
     ("manifest", &[]),
-    ("server", &["hub"]),
-    ("telemetry", &[]),
+    ("metrics", &[]),
+    ("server", &["hub", "metrics"]),
+    // Traces are made of the steps that the hub tells.
+    ("telemetry", &["hub"]),
     // Reads the files as directory mode does.
     ("validate", &["backend", "config", "judge", "manifest"]),
 ];

@@ -132,6 +132,7 @@ fn the_schema_of_the_chart_takes_no_value_that_it_does_not_know() {
         "extraVolumes[]",
         "global",
         "limits",
+        "metrics[]",
         "parentRefs[]",
         "podSecurityContext",
         "requests",

@@ -85,6 +85,28 @@ fn whatever_is_wrong_says_what_to_do() {
     }
 }
 
+/// Whoever is woken by a reason finds it in the runbook, and every alert of the
+/// chart has its section there.
+#[test]
+fn the_runbook_knows_every_reason_that_is_wrong_and_every_alert() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/runbook.md")).unwrap();
+    for reason in Reason::ALL {
+        let wrong = reason.shown().iter().any(|(kind, status)| {
+            *kind == ConditionType::Ready && *status != ConditionStatus::True
+        });
+        assert!(!wrong || page.contains(&format!("`{reason}`")), "{reason}");
+    }
+    for entry in fs::read_dir(root.join("charts/opamp-operator/templates")).unwrap() {
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap_or_default();
+        for line in text.lines() {
+            if let Some(alert) = line.trim().strip_prefix("- alert: ") {
+                assert!(page.contains(&format!("\n## {alert}\n")), "{alert}");
+            }
+        }
+    }
+}
+
 /// What other pages say of reasons and conditions is about some that exist.
 #[test]
 fn other_pages_name_reasons_that_exist() {

@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 fn yaml_with(line: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operate.md");
     let page = fs::read_to_string(path).unwrap();
+    // After the language stands what tests do with a block.
     let mut blocks = page
         .split("```")
-        .filter_map(|text| text.strip_prefix("yaml\n"));
+        .filter_map(|text| Some(text.strip_prefix("yaml")?.split_once('\n')?.1));
     serde_saphyr::from_str(blocks.find(|text| text.contains(line)).unwrap()).unwrap()
 }
 

@@ -212,10 +212,20 @@ fn a_judge_can_be_shared_between_tasks() {
 #[test]
 fn the_examples_are_accepted() {
     let judge = Judge::new();
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
+    let examples = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples");
     let mut profiles = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
+    let (mut folders, mut files) = (vec![examples], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|it| it == "yaml") {
+                files.push(path);
+            }
+        }
+    }
+    for path in files {
         let text = fs::read_to_string(&path).unwrap();
         for document in text.split("\n---\n") {
             let value = parse(document);
@@ -226,5 +236,5 @@ fn the_examples_are_accepted() {
             }
         }
     }
-    assert!(profiles >= 3, "only {profiles}");
+    assert!(profiles >= 5, "only {profiles}");
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use e2e::parts::clients::Client;
+use e2e::parts::foreign::Foreign;
 use e2e::parts::{Parts, Set};
 use e2e::timeline::say;
 use e2e::{cluster, demo, node};
@@ -64,23 +64,23 @@ async fn build(set: Set) -> anyhow::Result<()> {
         if let Some(why) = node::lacks() {
             eprintln!("*** not built: a node: {why}");
         }
-        for client in Client::ALL {
-            if let Some(why) = client.lacks() {
-                eprintln!("*** not built: {}: {why}", client.name());
+        for part in Foreign::all() {
+            if let Some(why) = part.lacks() {
+                eprintln!("*** not built: {}: {why}", part.name);
                 continue;
             }
-            let path = client.ensure().await?;
-            say(&format!("{:<24} {}", client.name(), path.display()));
+            let path = part.ensure().await?;
+            say(&format!("{:<24} {}", part.name, path.display()));
         }
     }
     Ok(())
 }
 
 fn left_out() {
-    for client in Client::ALL {
-        if let Some(why) = client.lacks() {
-            say(&format!("--skip {}", client.tests()));
-            eprintln!("*** LEFT OUT: all tests {}*: {why}", client.tests());
+    for part in Foreign::all() {
+        if let Some(why) = part.lacks() {
+            say(&format!("--skip {}", part.tests));
+            eprintln!("*** LEFT OUT: all tests {}*: {why}", part.tests);
         }
     }
     if let Some(why) = node::lacks() {

@@ -39,8 +39,8 @@ pub struct Options {
     pub authenticators: Option<Value>,
     /// More of the configuration.
     pub configuration: Value,
-    /// What it logs.
-    pub log: &'static str,
+    /// What it logs, and in which form.
+    pub log: (&'static str, &'static str),
 }
 
 /// What the operator reads and writes.
@@ -101,7 +101,7 @@ impl Backend {
 pub struct Operator {
     binary: PathBuf,
     config: PathBuf,
-    level: &'static str,
+    lines: (&'static str, &'static str),
     backend: Backend,
     log: PathBuf,
     admin: SocketAddr,
@@ -134,7 +134,7 @@ impl Operator {
         Ok(Self {
             binary,
             config,
-            level: options.log,
+            lines: options.log,
             backend,
             log,
             admin,
@@ -157,12 +157,12 @@ impl Operator {
         write_atomically(&config, &serde_saphyr::to_string(&configuration)?)?;
         let name = folder.file_name().context("a folder without a name")?;
         let log = self.log.with_file_name(name).with_extension("log");
-        let started = spawn(&self.binary, &config, &self.backend, &log, self.level);
+        let started = spawn(&self.binary, &config, &self.backend, &log, self.lines);
         let (process, address) = started.await?;
         Ok(Self {
             binary: self.binary.clone(),
             config,
-            level: self.level,
+            lines: self.lines,
             backend: self.backend.clone(),
             log,
             admin,
@@ -238,7 +238,7 @@ impl Operator {
             &self.config,
             &self.backend,
             &self.log,
-            self.level,
+            self.lines,
         );
         (self.process, self.address) = started.await?;
         Ok(())
@@ -296,11 +296,12 @@ async fn spawn(
     config: &Path,
     backend: &Backend,
     log: &Path,
-    level: &str,
+    (level, format): (&str, &str),
 ) -> Result<(Process, SocketAddr)> {
     let mark = LogMark::end_of(log);
     let mut command = backend.command(binary);
-    command.args(["--log", level, "--config"]).arg(config);
+    command.args(["--log", level, "--log-format", format]);
+    command.arg("--config").arg(config);
     let mut process = Process::spawn("operator", command, log)?;
     let line = process.wait_for_log("listening on", mark, START).await?;
     let address = address_in(&line).with_context(|| format!("no address in {line:?}"))?;

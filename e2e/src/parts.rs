@@ -1,11 +1,12 @@
 //! The real parts: pinned Go modules under `e2e/parts`, built once per pin, and
-//! beside them [`clients`] in other languages.
+//! beside them what is [`foreign`]: [`clients`] in other languages, a browser.
 //!
 //! A part lives in `<cache>/opamp-operator/parts/<key>/<name>`; the key covers
 //! the module's pins and sources, the build flags and the Go version, so a
 //! clone, a branch and a parallel build can share one cache.
 
 pub mod clients;
+pub mod foreign;
 mod progress;
 mod recipes;
 
@@ -20,7 +21,7 @@ use clap::ValueEnum;
 use sha2::{Digest as _, Sha256};
 
 use self::progress::Progress;
-use self::recipes::{CONTROL_PLANE, DIRECTORY, NODE, RELEASES, Recipe};
+use self::recipes::{CONTROL_PLANE, DIRECTORY, MONITORING, NODE, RELEASES, Recipe};
 use crate::process::{run, tail};
 
 /// A set of parts that a tier of tests needs.
@@ -30,12 +31,14 @@ pub enum Set {
     Directory,
     /// The above and an older supervisor, for comparisons.
     Releases,
-    /// All of the above and a Kubernetes control plane, cert-manager and helm.
+    /// The directory's, Prometheus and promtool.
+    Monitoring,
+    /// The releases' and a Kubernetes control plane, cert-manager and helm.
     ControlPlane,
-    /// All of the above and a node, on which Pods run.
+    /// The control plane's and a node, on which Pods run.
     Node,
-    /// Everything whose tools are there: the control plane's, a node's, and the
-    /// clients in other languages.
+    /// Everything whose tools are there: the control plane's, a node's, the
+    /// clients in other languages, and a browser.
     All,
 }
 
@@ -107,15 +110,18 @@ pub fn cache() -> Result<PathBuf> {
 }
 
 fn recipes(set: Set) -> impl Iterator<Item = &'static Recipe> {
-    let all: [&[Recipe]; 4] = [&DIRECTORY, &RELEASES, &CONTROL_PLANE, &NODE];
-    let groups = match set {
-        Set::Directory => 1,
-        Set::Releases => 2,
-        Set::All if crate::node::lacks().is_some() => 3,
-        Set::ControlPlane => 3,
-        Set::Node | Set::All => 4,
+    let groups: &[&[Recipe]] = match set {
+        Set::Directory => &[&DIRECTORY],
+        Set::Releases => &[&DIRECTORY, &RELEASES],
+        Set::Monitoring => &[&DIRECTORY, &MONITORING],
+        Set::ControlPlane => &[&DIRECTORY, &RELEASES, &CONTROL_PLANE],
+        Set::Node => &[&DIRECTORY, &RELEASES, &CONTROL_PLANE, &NODE],
+        Set::All if crate::node::lacks().is_some() => {
+            &[&DIRECTORY, &RELEASES, &MONITORING, &CONTROL_PLANE]
+        }
+        Set::All => &[&DIRECTORY, &RELEASES, &MONITORING, &CONTROL_PLANE, &NODE],
     };
-    all.into_iter().take(groups).flatten()
+    groups.iter().copied().flatten()
 }
 
 fn module_folder(recipe: &Recipe) -> PathBuf {
@@ -209,6 +215,10 @@ fn flags(recipe: &Recipe) -> Result<Vec<String>> {
         }
     }
     let mut flags = vec!["-trimpath".into(), "-ldflags".into(), link];
+    if recipe.module == "prometheus" {
+        // Finding targets at clouds: the tests name theirs.
+        flags.push("-tags=remove_all_sd".into());
+    }
     if recipe.module == "containerd" {
         // File systems of which the tests use none, and whose headers few have.
         flags.push("-tags=no_btrfs,no_zfs,no_devmapper".into());
@@ -294,7 +304,7 @@ mod tests {
 
     #[test]
     fn every_part_has_pins_and_a_key_of_its_own_module() {
-        for recipe in recipes(Set::Node) {
+        for recipe in recipes(Set::Node).chain(recipes(Set::Monitoring)) {
             assert!(module_folder(recipe).join("go.sum").is_file(), "{recipe:?}");
             let one = key(recipe, "go1").unwrap();
             assert_eq!(one, key(recipe, "go1").unwrap());

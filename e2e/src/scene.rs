@@ -176,7 +176,7 @@ impl Scene {
             restart_hold: self.setup.restart_hold,
             authenticators: self.setup.authenticators.clone(),
             configuration: self.setup.configuration.clone(),
-            log: self.setup.log,
+            log: (self.setup.log, self.setup.log_format),
         };
         let folder = self.dir.path().join("operator");
         let operator = Operator::start(&folder, backend, &self.logs(), &options).await?;
@@ -330,10 +330,26 @@ impl Scene {
     where
         T: AsyncFnOnce() -> Result<Vec<(String, String)>>,
     {
+        let agents = self.supervisors.iter();
+        let agents = agents.map(|agent| format!("/ui/agents/{}", agent.uid()));
+        let agents: Vec<_> = agents.collect();
         let operator = self.operator_mut()?;
         let mut all = Vec::new();
-        for page in ["/readyz", "/profiles", "/agents"] {
+        let pages = [
+            "/readyz",
+            "/metrics",
+            "/profiles",
+            "/agents",
+            "/ui/",
+            "/ui/revisions",
+        ];
+        for page in pages.into_iter().chain(agents.iter().map(String::as_str)) {
             all.push((page.to_owned(), operator.admin(page).await?));
+        }
+        let for_people = ["/ui/", "/ui/profiles", "/ui/revisions"].map(str::to_owned);
+        for page in for_people.into_iter().chain(agents) {
+            let text = operator.admin(&page).await?;
+            all.push((page, text));
         }
         operator.stop().await?;
         all.extend(texts().await?);

@@ -31,6 +31,8 @@ pub struct Setup {
     pub configuration: Value,
     /// What the operator logs.
     pub log: &'static str,
+    /// In which form: `text` or `json`.
+    pub log_format: &'static str,
     /// Prints the timeline as it grows, and leaves signals to the caller.
     pub echo: bool,
 }
@@ -44,6 +46,7 @@ impl Default for Setup {
             authenticators: None,
             configuration: Value::Null,
             log: OWN_LOG,
+            log_format: "text",
             echo: false,
         }
     }

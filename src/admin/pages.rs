@@ -7,14 +7,11 @@ use opamp_wire::InstanceUid;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::explanation;
+use super::{NoPage, explanation};
 use crate::{backend::to_agent, hub::Hub};
 
 /// Objects of a page, if the caller does not say how many, and at most.
 const LIMIT: usize = 500;
-
-/// Why there is no page.
-type NoPage = (StatusCode, &'static str);
 
 /// The text of a page.
 pub(super) fn page(hub: &Hub, uri: &Uri) -> Result<String, NoPage> {

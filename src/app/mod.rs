@@ -4,6 +4,7 @@ mod reload;
 
 use std::{
     collections::BTreeSet,
+    net::SocketAddr,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -15,6 +16,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, watch},
+    task::JoinHandle,
     time::{Instant, sleep, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -22,18 +24,31 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     admin::Admin,
     backend::{
-        Homes, Memory, Plug, Pulse,
-        cluster::{Cluster, ClusterError, Endpoints, Records},
+        Homes, Memory, Plug, Pulse, Queues,
+        cluster::{Cluster, ClusterError, Endpoints, Records, Requests},
         directory::Directory,
         pipe,
     },
     config::{Authentication, Config},
-    controller::{Controller, Setup},
-    hub::{Hub, Reviews, Roster},
-    server::Server,
+    controller::{self, Controller, Setup},
+    hub::{Facts, Hub, Leadership, Reviews, Roster, Trail},
+    metrics::{Metric, Process, Registry},
+    server::{Metrics, Server},
+    telemetry::traces::Export,
 };
 
 pub use reload::{Reload, without_cluster};
+
+/// All that is counted, for the reference.
+pub const METRICS: &[&[&Metric]] = &[
+    Leadership::METRICS,
+    Facts::METRICS,
+    Metrics::METRICS,
+    controller::Metrics::METRICS,
+    Queues::METRICS,
+    Requests::METRICS,
+    Process::METRICS,
+];
 
 /// How long to wait for the Kubernetes API before it is tried again, at first
 /// and at most.
@@ -70,18 +85,17 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let (tasks, probed) = (TaskTracker::new(), CancellationToken::new());
     let _probed = probed.clone().drop_guard();
     let ready = watch::Sender::new(false);
-    let known = Arc::new(OnceLock::new());
+    let (known, registry) = (Arc::new(OnceLock::new()), Registry::default());
+    registry.add(Process::begins());
+    registry.add(Leadership::new(Arc::clone(&known)));
     if let Some(address) = &config.admin {
-        let listener = TcpListener::bind(address.listen).await.with_context(|| {
-            format!(
-                "cannot listen on {}: choose another `admin.listen`",
-                address.listen
-            )
-        })?;
-        let pages = Admin::new(Arc::clone(&known), probed.clone());
-        tokio::spawn(pages.serve(listener));
+        let pages = Admin::new(Arc::clone(&known), registry.clone(), probed.clone());
+        serve_admin(address.listen, pages).await?;
     }
     let (port, plug) = pipe();
+    let requests = Arc::<Requests>::default();
+    registry.add(port.queues.clone());
+    registry.add(Arc::clone(&requests));
     let authentication = config.authentication().map_err(anyhow::Error::msg)?;
     let homes = watch::Sender::new(reload::homes(&authentication));
     let cluster = matches!(source, Source::Cluster);
@@ -94,7 +108,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         pulse,
         endpoints,
     } = tokio::select! {
-        started = start_backend(&config, source, plug, &homes, &tasks, &working) => started?,
+        started = start_backend(&config, source, plug, &homes, &requests, &tasks, &working) => started?,
         () = ending.asked() => return Ok(()),
     };
     let reload = Reload::new(file, config.clone(), authentication.clone(), cluster);
@@ -102,11 +116,13 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let reviews = Reviews::new(port.questions.clone(), config.review_every());
     let roster = Roster::new(config.limits.agents, config.limits.agents_per_identity);
-    let hub = Arc::new(Hub::new(roster, config.hold(), reviews));
+    let (trail, exporting) = export(&config);
+    let hub = Arc::new(Hub::new(roster, config.hold(), reviews).followed_on(trail));
     if let Some(pulse) = pulse {
         hub.health.watch_lease(pulse);
     }
     let _ = known.set(Arc::clone(&hub));
+    registry.add(Facts::new(Arc::clone(&hub)));
     let controller = Controller::new(
         Arc::clone(&hub),
         port,
@@ -115,6 +131,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         Arc::clone(&provider),
         ready.clone(),
     );
+    registry.add(controller.metrics());
     let working_controller = tasks.spawn(controller.run(working.clone()));
     let follow = reload::follow(reload, records, homes, Arc::clone(&hub), reloading);
     tasks.spawn(working.clone().run_until_cancelled_owned(follow));
@@ -122,6 +139,7 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
         &config,
         Arc::clone(&hub),
         &provider,
+        &registry,
         ready.subscribe(),
         serving.clone(),
     );
@@ -156,8 +174,45 @@ pub async fn run(config: Config, file: PathBuf, source: Source) -> anyhow::Resul
     if timeout_at(reported, tasks.wait()).await.is_err() {
         tracing::warn!("the last statuses were not written in time");
     }
+    exporting.end(end.max(now)).await;
     tracing::info!("ended");
     outcome
+}
+
+/// Where the steps of changes are told, and the task that makes traces of them,
+/// if they are wanted.
+fn export(config: &Config) -> (Trail, Exporting) {
+    let Some(traces) = config.traces() else {
+        return (Trail::default(), Exporting(None));
+    };
+    let (trail, follower) = Trail::followed();
+    let (export, told) = (
+        Export::new(traces.clone(), follower),
+        CancellationToken::new(),
+    );
+    let exporting = tokio::spawn(export.run(told.clone()));
+    (trail, Exporting(Some((told, exporting))))
+}
+
+/// The task that makes traces, and what ends it.
+struct Exporting(Option<(CancellationToken, JoinHandle<()>)>);
+
+impl Exporting {
+    /// All has been told. Waits for the last traces.
+    async fn end(self, by: Instant) {
+        if let Some((told, exporting)) = self.0 {
+            told.cancel();
+            let _ = timeout_at(by, exporting).await;
+        }
+    }
+}
+
+async fn serve_admin(address: SocketAddr, pages: Admin) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}: choose another `admin.listen`"))?;
+    tokio::spawn(pages.serve(listener));
+    Ok(())
 }
 
 /// A backend, and what an earlier process left.
@@ -192,6 +247,7 @@ async fn start_backend(
     source: Source,
     plug: Plug,
     homes: &watch::Sender<Homes>,
+    requests: &Arc<Requests>,
     tasks: &TaskTracker,
     working: &CancellationToken,
 ) -> anyhow::Result<Started> {
@@ -209,7 +265,7 @@ async fn start_backend(
             })
         }
         Source::Cluster => {
-            let (cluster, memory) = reach(config, &namespaces, homes).await?;
+            let (cluster, memory) = reach(config, &namespaces, homes, requests).await?;
             let started = Started {
                 memory,
                 records: Some(cluster.records()),
@@ -228,6 +284,7 @@ async fn reach(
     config: &Config,
     namespaces: &BTreeSet<String>,
     homes: &watch::Sender<Homes>,
+    requests: &Arc<Requests>,
 ) -> anyhow::Result<(Cluster, Memory)> {
     let mut wait = FIRST_WAIT;
     loop {
@@ -235,7 +292,8 @@ async fn reach(
             let (namespace, lease) = (&config.namespace, config.lease_name());
             let (namespaces, homes) = (namespaces.clone(), homes.subscribe());
             let watches = config.limits.watches;
-            let connected = Cluster::connect(namespace, lease, namespaces, homes, watches);
+            let connected =
+                Cluster::connect(namespace, lease, namespaces, homes, watches, requests);
             let mut cluster = connected.await?;
             let memory = cluster.load().await?;
             Ok((cluster, memory))
@@ -257,6 +315,7 @@ async fn serve(
     config: &Config,
     hub: Arc<Hub>,
     provider: &Arc<CryptoProvider>,
+    registry: &Registry,
     mut ready: watch::Receiver<bool>,
     serving: CancellationToken,
 ) -> anyhow::Result<()> {
@@ -267,6 +326,7 @@ async fn serve(
     }
     let (limits, health) = (config.limits.clone(), Arc::clone(&hub));
     let server = Server::bind(config.listen, &config.path, hub, limits, provider, serving).await?;
+    registry.add(server.metrics());
     health.health.set_listening();
     tracing::info!(address = %server.address()?, "listening on {}", server.address()?);
     server.run().await;

@@ -5,8 +5,10 @@
 pub mod cluster;
 pub mod directory;
 pub mod documents;
+mod queues;
 mod record;
 
+pub use queues::Queues;
 pub use record::{to_agent, to_record};
 
 use std::{
@@ -198,6 +200,8 @@ pub struct Port {
     pub questions: mpsc::Sender<Question>,
     /// What it should write.
     pub reports: mpsc::Sender<Report>,
+    /// What waits in between.
+    pub queues: Queues,
 }
 
 /// The backend's end of the pipe.
@@ -213,6 +217,8 @@ pub struct Plug {
     pub questions: mpsc::Receiver<Question>,
     /// From the controller.
     pub reports: mpsc::Receiver<Report>,
+    /// What waits in between.
+    pub queues: Queues,
 }
 
 /// What the CRD's rules refuse, as a condition says it.
@@ -268,6 +274,10 @@ pub fn pipe() -> (Port, Plug) {
     let (documents, read) = watch::channel(BTreeSet::new());
     let (questions, asked) = mpsc::channel(QUEUE);
     let (reports, reported) = mpsc::channel(QUEUE);
+    let queues = Queues::default();
+    queues.channel("observations", &observed);
+    queues.channel("questions", &questions);
+    queues.channel("reports", &reports);
     (
         Port {
             observations,
@@ -275,6 +285,7 @@ pub fn pipe() -> (Port, Plug) {
             documents,
             questions,
             reports,
+            queues: queues.clone(),
         },
         Plug {
             observations: observed,
@@ -282,6 +293,7 @@ pub fn pipe() -> (Port, Plug) {
             documents: read,
             questions: asked,
             reports: reported,
+            queues,
         },
     )
 }

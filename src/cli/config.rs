@@ -9,6 +9,7 @@ use opamp_operator_core::catalog::SourceKind;
 use crate::{
     app,
     config::{Authentication, Config},
+    telemetry::traces::Traces,
 };
 
 #[derive(Debug, Subcommand)]
@@ -91,6 +92,9 @@ fn judge(text: &str, cluster: bool) -> Result<String, String> {
             &format!("{} ({})", source.name, kind(&source.kind)),
         );
     }
+    if let Some(traces) = config.traces() {
+        say("traces go to", traces.endpoint().as_str());
+    }
     for note in notes(&config, &authentication) {
         say("note", note);
     }
@@ -121,6 +125,10 @@ fn notes(config: &Config, authentication: &Authentication) -> Vec<&'static str> 
         (
             policy.insecure_skip_verify,
             "profiles may tell agents not to verify their server",
+        ),
+        (
+            config.traces().is_some_and(Traces::is_plain),
+            "traces go in the clear: they name profiles and agents",
         ),
         (
             config.admin.is_none(),

@@ -43,6 +43,7 @@ impl Config {
             debounce_milliseconds,
             first_agent_timeout_seconds,
             restart_hold_seconds,
+            telemetry,
             limits,
         } = self;
         let differs = [
@@ -73,6 +74,7 @@ impl Config {
                 "restartHoldSeconds",
                 *restart_hold_seconds != new.restart_hold_seconds,
             ),
+            ("telemetry", *telemetry != new.telemetry),
             ("limits", *limits != new.limits),
         ];
         let differs = differs.into_iter().filter(|(_, differs)| *differs);

@@ -14,7 +14,7 @@ use serde::Deserialize;
 pub use authentication::Authentication;
 use authentication::{Anonymous, Authenticator, DenyList, fixed_home, sources};
 
-use crate::server::Limits;
+use crate::{server::Limits, telemetry::traces::Traces};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,9 +86,18 @@ pub struct Config {
     first_agent_timeout_seconds: u64,
     #[serde(default = "fifteen")]
     restart_hold_seconds: u64,
+    #[serde(default)]
+    telemetry: Telemetry,
     /// Bounds of the server.
     #[serde(default)]
     pub limits: Limits,
+}
+
+/// What the process tells of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+struct Telemetry {
+    traces: Option<Traces>,
 }
 
 /// Where probes are served, in the clear.
@@ -202,6 +211,7 @@ impl Config {
             ));
         }
         config.authentication()?;
+        config.traces().map_or(Ok(()), Traces::check)?;
         Ok(config)
     }
 
@@ -215,6 +225,12 @@ impl Config {
     #[must_use]
     pub fn shutdown(&self) -> Duration {
         Duration::from_secs(self.shutdown.seconds)
+    }
+
+    /// Where traces go, if they are wanted.
+    #[must_use]
+    pub fn traces(&self) -> Option<&Traces> {
+        self.telemetry.traces.as_ref()
     }
 
     /// The Lease in the operator's namespace: whoever holds it writes.
@@ -385,6 +401,21 @@ mod tests {
                 "is `connections` meant?",
             ),
             ("largeMessages: 4", "largeMessages: four", "largeMessages"),
+            (
+                "  traces: null",
+                "  trace: null",
+                "`trace`: is `traces` meant?",
+            ),
+            (
+                "  traces: null",
+                "  traces: {endpoint: 'http://c', headerFile: h}",
+                "is `headersFile` meant?",
+            ),
+            (
+                "  traces: null",
+                "  traces: {endpoint: 'http://c', headersFile: h}",
+                "in the clear",
+            ),
             ("- name: fleet", "- name: bootstrap", "two authenticators"),
         ];
         for (from, to, named) in wrong {

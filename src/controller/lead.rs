@@ -2,7 +2,7 @@
 //! agents by what that one published, and write only of agents that are with
 //! them.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{identity::LedgerEntry, offer::Revision, rollout::Rollout};
@@ -12,6 +12,7 @@ use super::Controller;
 impl Controller {
     /// This process is from now on the one that writes, or is not any more.
     pub(super) fn lead(&mut self, leads: bool) {
+        self.hub.leads.store(leads, Ordering::Relaxed);
         if std::mem::replace(&mut self.leads, leads) == leads || !leads {
             return;
         }

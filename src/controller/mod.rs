@@ -2,6 +2,7 @@
 //! the status. One task owns the catalog; nobody else writes it.
 
 mod lead;
+mod metrics;
 mod own;
 mod publish;
 mod report;
@@ -19,7 +20,7 @@ use opamp_operator_core::{
     catalog::{AuthenticatorSource, Catalog, KeySource, Settings},
     earliest,
     identity::{Authenticator, DenyList, HeldBook, KeyRing, Ledger, ServiceAccounts, Trust},
-    offer::Serving,
+    offer::{Change, Observed, Serving},
     rollout::Rollout,
     status::Taken,
 };
@@ -35,6 +36,8 @@ use crate::{
     config::Authentication,
     hub::Hub,
 };
+
+pub use metrics::Metrics;
 
 /// What the controller is told once.
 #[derive(Debug)]
@@ -115,6 +118,7 @@ pub struct Controller {
         mpsc::Receiver<publish::Stored>,
     ),
     ready: watch::Sender<bool>,
+    metrics: Arc<Metrics>,
 }
 
 /// Ledger entries that may be on their way at once wait here for the loop.
@@ -131,6 +135,12 @@ const TICK: Duration = Duration::from_secs(2);
 const AGENT_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// How often it is looked who is to be forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// Where this process begins to name changes.
+fn any_number() -> u32 {
+    // Without it names are less apart from those of other processes.
+    getrandom::u32().unwrap_or_default()
+}
 
 impl Controller {
     /// A controller that knows what an earlier process left. `ready` becomes
@@ -156,7 +166,7 @@ impl Controller {
         }
         Self {
             unlisted: setup.namespaces.clone(),
-            catalog: Catalog::new(setup.settings.clone()),
+            catalog: Catalog::new(setup.settings.clone()).naming_from(any_number()),
             hub,
             port,
             setup,
@@ -192,7 +202,14 @@ impl Controller {
             unstored: BTreeMap::new(),
             stored: mpsc::channel(STORED_QUEUE),
             ready,
+            metrics: Arc::default(),
         }
+    }
+
+    /// What others may see of it.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
     }
 
     /// Runs until the backend is gone or `closing` is cancelled.
@@ -204,6 +221,7 @@ impl Controller {
         forget.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.hub.health.controller.beat();
+            self.metrics.set(self.ledger.entries().len());
             let next = self
                 .hub
                 .clock
@@ -291,8 +309,17 @@ impl Controller {
         let now = self.hub.clock.now();
         match observation {
             Observation::Profile(key, stored) => {
-                self.catalog
+                let known = self.catalog.get(&key).is_some();
+                let change = self
+                    .catalog
                     .set_profile(&key, stored.map(|stored| *stored), now);
+                if let Some(Change { id, .. }) = change {
+                    if known || self.synced() {
+                        tracing::info!(change = %id, profile = %key, "profile changed");
+                    } else {
+                        tracing::debug!(change = %id, profile = %key, "profile read");
+                    }
+                }
                 // `paused` takes effect at once, before anything is resolved.
                 let state = self.catalog.get(&key);
                 if let Some(state) = state {
@@ -308,9 +335,19 @@ impl Controller {
                 if self.wanted.get(&object) != Some(&ticket) {
                     return;
                 }
-                let changed = self.catalog.set_object(&object, observed, now);
-                if changed && self.is_own(&object) {
-                    self.read_own(&object);
+                let first = *self.catalog.object(&object) == Observed::Pending;
+                let changes = self.catalog.set_object(&object, observed, now);
+                for Change { id, .. } in &changes {
+                    if first {
+                        tracing::debug!(change = %id, %object, "object read");
+                    } else {
+                        tracing::info!(change = %id, %object, "object changed");
+                    }
+                }
+                if let Some(change) = changes.first()
+                    && self.is_own(&object)
+                {
+                    self.read_own(&object, *change);
                 }
             }
             Observation::Listed(namespace) => {

@@ -8,7 +8,7 @@ use opamp_operator_core::{
         AuthenticatorSource, Built, KeySource, Material, SourceKind, authenticator, remember,
     },
     identity::{Authenticator, DenyList, Sources, Trust},
-    offer::Observed,
+    offer::{Change, Observed},
 };
 
 use super::Controller;
@@ -28,15 +28,15 @@ impl Controller {
     }
 
     /// Takes in a change of an own object: every profile is judged anew by it.
-    pub(super) fn read_own(&mut self, object: &ObjectRef) {
+    pub(super) fn read_own(&mut self, object: &ObjectRef, change: Change) {
         if *object == self.setup.serving {
-            self.read_serving();
+            self.read_serving(change);
         }
         if self.setup.authentication.deny_list.as_ref() == Some(object) {
             self.read_deny_list(object);
         }
         self.change_trust();
-        self.catalog.touch_all(self.hub.clock.now());
+        self.catalog.touch_all(change, self.hub.clock.now());
     }
 
     /// Who may connect is configured anew. What an authenticator of the same
@@ -45,7 +45,9 @@ impl Controller {
         if self.setup.authentication == authentication {
             return;
         }
-        tracing::info!("who may connect is configured anew");
+        let now = self.hub.clock.now();
+        let change = self.catalog.change(now);
+        tracing::info!(change = %change.id, "who may connect is configured anew");
         let kept: BTreeSet<_> = authentication
             .authenticators
             .iter()
@@ -63,7 +65,7 @@ impl Controller {
             self.read_deny_list(&list);
         }
         self.change_trust();
-        self.catalog.touch_all(self.hub.clock.now());
+        self.catalog.touch_all(change, now);
     }
 
     /// What is revoked. A line that cannot be read takes nothing back: what was

@@ -12,15 +12,16 @@ use opamp_operator_core::{
     Now,
     catalog::{ProfileState, Settled, Target},
     identity::LedgerEntry,
-    offer::{Context, Draft, Refusal, Revision},
+    offer::{Change, Context, Draft, Refusal, Revision},
     rollout::{Rollout, plan},
 };
 use tokio::{sync::oneshot, time::timeout};
+use tracing::field::display;
 
 use super::Controller;
 use crate::{
     backend::{Report, StoreError, Ticket},
-    hub::Unknown,
+    hub::{Unknown, What},
 };
 
 /// How long storing a ledger entry may take before it is tried again: longer
@@ -32,12 +33,13 @@ const LEDGER_RETRY: Duration = Duration::from_secs(5);
 /// Settings whose ledger entry is on its way.
 pub(super) struct Storing {
     settings: Settings,
+    since: Timestamp,
     ticket: Ticket,
 }
 
 enum Settings {
-    /// They come into force with it.
-    New(Box<Draft>, Arc<OpAMPConnectionProfileSpec>),
+    /// They come into force with it, and were made for this.
+    New(Box<Draft>, Arc<OpAMPConnectionProfileSpec>, Option<Change>),
     /// They are in force, under a number that is not the newest.
     InForce,
 }
@@ -58,11 +60,13 @@ impl Controller {
                 trust: &self.trust,
                 keys: &self.keys,
             };
+            let began = self.hub.clock.now().wall;
+            let before = self.catalog.get(key).map(|state| state.refusal.clone());
             match self.catalog.settle(key, &context, now) {
                 Settled::Gone => self.forget_profile(key),
-                Settled::Unchanged => {}
+                Settled::Unchanged => self.log_refusal(key, before.flatten().as_ref()),
                 Settled::Retargeted => self.publish_target(key),
-                Settled::Draft(draft, spec) => self.record(key, *draft, spec).await,
+                Settled::Draft(draft, spec) => self.record(key, *draft, spec, began).await,
             }
             if self.catalog.withdraw(key) {
                 self.publish_target(key);
@@ -104,6 +108,7 @@ impl Controller {
         key: &ProfileKey,
         draft: Draft,
         spec: Arc<OpAMPConnectionProfileSpec>,
+        began: Timestamp,
     ) {
         let now = self.hub.clock.now();
         if let Some(remedy) = self.key_lost.clone() {
@@ -113,9 +118,15 @@ impl Controller {
         let newest = self.ledger.newest(key);
         let known = newest
             .filter(|entry| entry.marker == draft.marker && entry.served_by == draft.served_by);
+        let state = self.catalog.get(key);
+        let change = state.and_then(ProfileState::awaited_change);
         if let Some((number, published)) = known.map(|entry| (entry.number, entry.published)) {
-            self.awaiting.remove(key);
-            self.adopt(key, draft, spec, number, published);
+            // What an earlier process published, it saw the change of.
+            let ours = state.is_some_and(|state| state.current.is_some());
+            let ours = self.awaiting.remove(key) || ours;
+            let change = change.filter(|_| ours);
+            self.hub.trail.tell(change, key, || What::Resolved(began));
+            self.adopt(key, draft, spec, (number, published), change);
             return;
         }
         if self.storing.contains_key(key) {
@@ -132,8 +143,10 @@ impl Controller {
             // It stays said until it is mended.
             self.refuse(key, Reason::LedgerUnavailable, message);
         }
+        tracing::info!(change = change.map(|change| display(change.id)), profile = %key, revision = number, marker = draft.marker.short(), "revision drafted");
+        self.hub.trail.tell(change, key, || What::Resolved(began));
         let entry = draft.ledger_entry(number, now.wall);
-        self.store(entry, Settings::New(Box::new(draft), spec))
+        self.store(entry, Settings::New(Box::new(draft), spec, change))
             .await;
     }
 
@@ -162,8 +175,12 @@ impl Controller {
     async fn store(&mut self, entry: LedgerEntry, settings: Settings) {
         self.next_ticket += 1;
         let (key, ticket) = (entry.profile.clone(), self.next_ticket);
-        self.storing
-            .insert(key.clone(), Storing { settings, ticket });
+        let storing = Storing {
+            settings,
+            since: self.hub.clock.now().wall,
+            ticket,
+        };
+        self.storing.insert(key.clone(), storing);
         let (done, stored) = oneshot::channel();
         self.send(Report::Ledger(Box::new(entry), done)).await;
         let results = self.stored.0.clone();
@@ -195,19 +212,23 @@ impl Controller {
             }
             return;
         }
-        let storing = self.storing.remove(&key).map(|storing| storing.settings);
+        let storing = self.storing.remove(&key);
+        let since = storing.as_ref().map(|storing| storing.since);
+        let storing = storing.map(|storing| storing.settings);
         self.unstored.remove(&key);
         // The edit may have been taken back, or refused since.
         let state = self.catalog.get(&key);
-        let is_meant = matches!(&storing, Some(Settings::New(draft, spec))
+        let is_meant = matches!(&storing, Some(Settings::New(draft, spec, _))
             if state.is_some_and(|state| state.awaits_this(draft, spec)));
         match stored {
             Ok(entry) => {
                 let (number, published) = (entry.number, entry.published);
                 self.ledger.put(entry.clone());
                 match storing {
-                    Some(Settings::New(draft, spec)) if is_meant => {
-                        self.adopt(&key, *draft, spec, number, published);
+                    Some(Settings::New(draft, spec, change)) if is_meant => {
+                        let since = since.unwrap_or(published);
+                        self.hub.trail.tell(change, &key, || What::Stored(since));
+                        self.adopt(&key, *draft, spec, (number, published), change);
                     }
                     Some(Settings::InForce) => {
                         self.renumber(&entry);
@@ -239,7 +260,6 @@ impl Controller {
                 let message = format!(
                     "the ledger cannot be written ({error}): new settings wait until it can"
                 );
-                tracing::error!(profile = %key, message);
                 self.unstored.insert(key.clone(), message.clone());
                 self.refuse(&key, Reason::LedgerUnavailable, message);
                 self.catalog.retry(&key, now.uptime + LEDGER_RETRY);
@@ -295,7 +315,24 @@ impl Controller {
             reason,
             message,
         };
+        let before = self.catalog.get(key).and_then(|s| s.refusal.clone());
         self.catalog.refuse(key, refusal);
+        self.log_refusal(key, before.as_ref());
+    }
+
+    /// Says why what a change would make does not come into force.
+    fn log_refusal(&self, key: &ProfileKey, before: Option<&Refusal>) {
+        let state = self.catalog.get(key);
+        let Some((state, refusal)) = state.and_then(|s| Some((s, s.refusal.as_ref()?))) else {
+            return;
+        };
+        if before != Some(refusal) {
+            let change = state.change().map(|change| display(change.id));
+            let (reason, message) = (refusal.reason.as_str(), &refusal.message);
+            tracing::warn!(change, profile = %key, reason, message, "new settings held back");
+            let trail = &self.hub.trail;
+            trail.tell(state.change(), key, || What::Refused(refusal.reason));
+        }
     }
 
     /// Puts a revision in force.
@@ -304,10 +341,10 @@ impl Controller {
         key: &ProfileKey,
         draft: Draft,
         spec: Arc<OpAMPConnectionProfileSpec>,
-        number: u64,
-        published: Timestamp,
+        (number, published): (u64, Timestamp),
+        change: Option<Change>,
     ) {
-        tracing::info!(profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.trust.endpoint, "revision in force");
+        tracing::info!(change = change.map(|change| display(change.id)), profile = %key, revision = number, marker = draft.marker.short(), endpoint = %draft.trust.endpoint, "revision in force");
         let entry = draft.ledger_entry(number, published);
         let before = self.catalog.get(key).and_then(|s| s.current.as_ref());
         let same = before.is_some_and(|b| b.ledger_entry(number, published).is_of_same(&entry));
@@ -321,8 +358,21 @@ impl Controller {
             }
         }
         let also = self.ledger.numbers_of(&entry);
-        let revision = Arc::new(Revision::new(draft, number).known_as(also));
+        let revision = Arc::new(
+            Revision::new(draft, number)
+                .known_as(also)
+                .caused_by(change),
+        );
+        let marker = revision.marker();
         self.catalog.adopt(revision, spec, published, opened);
+        if let Some(cause) = self.catalog.get(key).map(|state| state.cause) {
+            let trail = &self.hub.trail;
+            trail.tell(change, key, || What::InForce {
+                number,
+                marker: marker.short(),
+                cause,
+            });
+        }
         let over = self.prune();
         // Its credentials are recognised before anybody can hold them.
         self.publish_trust();
@@ -395,7 +445,8 @@ impl Controller {
             None => self.replan.remove(key),
         };
         if rollout.halted && !before.halted {
-            tracing::warn!(profile = %key, revision = current.number(), "halted: the first agent brought no evidence in time");
+            let change = current.change().map(|change| display(change.id));
+            tracing::warn!(change, profile = %key, revision = current.number(), "halted: the first agent brought no evidence in time");
         }
         let newest = state.spec().unwrap_or(&spec);
         let target = Target {

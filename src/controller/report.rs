@@ -1,14 +1,18 @@
 //! From what agents did to statuses and records: never resolves anything.
 
-use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
+use opamp_operator_api::{ConditionType, ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::{
     fleet::AgentRecord,
     identity::LedgerEntry,
+    offer::Change,
     status::{Taken, events, is_of_agents, of_agents, summarize},
 };
 
 use super::{AGENT_KEPT, BETWEEN_REPORTS, Controller, GATHER_FAILURES};
-use crate::{backend::Report, hub::Known};
+use crate::{
+    backend::Report,
+    hub::{Known, What},
+};
 
 impl Controller {
     /// Folds the records of dirty profiles, at most once a second each.
@@ -110,6 +114,10 @@ impl Controller {
             status: status.clone(),
         };
         self.hub.statuses.set(key, known);
+        if let Some(current) = &state.current {
+            let change = current.change();
+            self.hub.trail.tell(change, key, || progress(&status));
+        }
         if !self.leads {
             self.failing.retain(|(of, _), _| of != key);
             return false;
@@ -127,10 +135,11 @@ impl Controller {
         let revision = status.revision.as_ref().map(|revision| revision.number);
         let told = taken.iter().take(MAX_TAKEN);
         events.extend(told.map(|(before, taken)| taken.event(before, revision)));
+        let change = state.told_change();
         if status == state.stored.status && events.is_empty() {
             return false;
         }
-        log_changes(key, &state.stored.status, &status);
+        log_changes(key, change, &state.stored.status, &status);
         state.stored.status = status.clone();
         let report = Report::Profile {
             key: key.clone(),
@@ -145,12 +154,23 @@ impl Controller {
     }
 }
 
+/// Whether agents are on their way.
+fn progress(status: &OpAMPConnectionProfileStatus) -> What {
+    let progressing = ConditionType::Progressing.as_str();
+    let mut conditions = status.conditions.iter();
+    let progressing = conditions.find(|condition| condition.type_ == progressing);
+    let reason = progressing.map(|condition| condition.reason.clone());
+    let progressing = progressing.is_some_and(|condition| condition.status == "True");
+    What::Progress(progressing, reason.unwrap_or_default())
+}
+
 /// Profiles whose loss of agents is told at once.
 const MAX_TAKEN: usize = 5;
 
 /// One line per condition that changed its status or reason.
 fn log_changes(
     key: &ProfileKey,
+    change: Option<Change>,
     before: &OpAMPConnectionProfileStatus,
     after: &OpAMPConnectionProfileStatus,
 ) {
@@ -163,6 +183,7 @@ fn log_changes(
             old.is_some_and(|old| old.status == condition.status && old.reason == condition.reason);
         if !same {
             tracing::info!(
+                change = change.map(|change| display(change.id)),
                 profile = %key,
                 condition = condition.type_,
                 status = condition.status,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use opamp_operator_api::ProfileKey;
 use opamp_operator_core::{
     fleet::AgentRecord,
-    offer::{Object, Observed, Revision, Serving, hold_back},
+    offer::{Change, Object, Observed, Revision, Serving, hold_back},
 };
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{PrivateKeyDer, pem::PemObject as _};
@@ -18,8 +18,8 @@ pub(super) struct NextServing {
     key: Arc<CertifiedKey>,
     /// While it is held back.
     pub(super) until: Option<Duration>,
-    /// Since when it is there.
-    since: Duration,
+    /// With which it came.
+    change: Change,
 }
 
 /// How long a new certificate waits for what is not known yet. An object that
@@ -39,7 +39,7 @@ fn runs(agents: &[AgentRecord], revision: &Revision) -> bool {
 }
 
 impl Controller {
-    pub(super) fn read_serving(&mut self) {
+    pub(super) fn read_serving(&mut self, change: Change) {
         let object = match self.catalog.object(&self.setup.serving) {
             Observed::Present(object) => Arc::clone(object),
             Observed::Pending => return,
@@ -55,7 +55,7 @@ impl Controller {
                         serving,
                         key: Arc::new(key),
                         until: None,
-                        since: self.hub.clock.now().uptime,
+                        change,
                     });
                 self.change_serving();
             }
@@ -74,7 +74,7 @@ impl Controller {
             && let Some(next) = &mut self.next_serving
         {
             // Nobody can say yet what agents run.
-            let until = next.since + UNSETTLED;
+            let until = next.change.at.uptime + UNSETTLED;
             if now.uptime < until {
                 next.until = Some(until);
                 return;
@@ -89,9 +89,10 @@ impl Controller {
         let changed = self
             .catalog
             .hold_serving_back(&profiles.unwrap_or_default());
+        let change = self.next_serving.as_ref().map(|next| next.change.id);
         for key in &changed {
             if let Some(message) = held.as_ref().and_then(|held| held.profiles.get(key)) {
-                tracing::warn!(profile = %key, message, "serving certificate held back");
+                tracing::warn!(change = change.map(display), profile = %key, message, "serving certificate held back");
             }
         }
         self.dirty.extend(changed);
@@ -104,11 +105,11 @@ impl Controller {
         let Some(next) = self.next_serving.take() else {
             return;
         };
-        tracing::info!(object = %self.setup.serving, "serving certificate in use");
+        tracing::info!(change = %next.change.id, object = %self.setup.serving, "serving certificate in use");
         self.serving = Some(next.serving);
         self.hub.serving.send_replace(Some(next.key));
         self.tell_readiness();
-        self.catalog.touch_all(now);
+        self.catalog.touch_all(next.change, now);
     }
 
     /// Tells whether agents can be served.

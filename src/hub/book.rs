@@ -81,6 +81,13 @@ impl OfferBook {
             .subscribe()
     }
 
+    /// The target of a profile as it is now; none if it has none.
+    #[must_use]
+    pub fn in_force(&self, profile: &ProfileKey) -> Option<Arc<Target>> {
+        let pages = self.0.lock();
+        pages.targets.get(profile)?.borrow().clone()
+    }
+
     /// Replaces all candidates; wakes only the namespaces for which they differ.
     pub fn publish_candidates(&self, all: Vec<Candidate>, unknown: Unknown) {
         let mut pages = self.0.lock();

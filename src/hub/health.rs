@@ -58,6 +58,12 @@ impl Health {
         *self.serving_until.lock() = until;
     }
 
+    /// What was said of that last.
+    #[must_use]
+    pub fn serving_until(&self) -> Option<Timestamp> {
+        *self.serving_until.lock()
+    }
+
     /// Agents can connect.
     pub fn set_listening(&self) {
         self.listening.store(true, Ordering::Relaxed);
@@ -90,7 +96,7 @@ impl Health {
     /// Whether agents should be sent here.
     #[must_use]
     pub fn ready(&self, now: Timestamp) -> Vec<Check> {
-        let until = *self.serving_until.lock();
+        let until = self.serving_until();
         let certificate = match until {
             None => Some("there is none that can be used; the log says why".to_owned()),
             Some(end) if end <= now => Some(format!("it ended at {end}")),

@@ -1,26 +1,35 @@
 //! Where `controller` and `server` meet: channels and locks, no decision.
 
+mod account;
 mod book;
+mod facts;
 mod health;
 mod index;
+mod offers;
 mod reviews;
 mod roster;
 mod seats;
 mod statuses;
+mod trail;
 mod way;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use opamp_operator_core::{Now, identity::Trust};
 use tokio::{sync::watch, time::Instant};
 
 pub use book::{OfferBook, Unknown};
+pub use facts::{Facts, Leadership};
 pub use health::{Check, Health};
 pub use reviews::{Gone, Reviews};
 pub use roster::{Dirty, Explanation, Roster, SharedAgent};
 pub use seats::Seat;
 pub use statuses::{Known, Statuses};
+pub use trail::{Follower, Step, Trail, What};
 
 /// The only clock of the process.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +65,8 @@ pub struct Hub {
     pub clock: Clock,
     /// What agents should have.
     pub book: OfferBook,
+    /// Whether this process writes for all.
+    pub leads: AtomicBool,
     /// Who is who; none until everything that could judge has been read once.
     pub trust: watch::Sender<Option<Arc<Trust>>>,
     /// Counts how often trust changed in more than what we offered ourselves:
@@ -71,6 +82,8 @@ pub struct Hub {
     pub health: Health,
     /// What is known of profiles.
     pub statuses: Statuses,
+    /// Where it is told what happens of a change.
+    pub trail: Trail,
     /// How long a process without memory of an agent waits before it offers.
     pub hold: Duration,
 }
@@ -82,14 +95,24 @@ impl Hub {
         Self {
             clock: Clock::start(),
             book: OfferBook::default(),
+            leads: AtomicBool::new(false),
             trust: watch::Sender::new(None),
             judgement: watch::Sender::new(0),
             reviews,
             serving: watch::Sender::new(None),
+            statuses: Statuses::new(Arc::clone(&roster.offers)),
             roster,
             health: Health::default(),
-            statuses: Statuses::default(),
+            trail: Trail::default(),
             hold,
         }
+    }
+
+    /// Tells what happens of changes to who follows this trail.
+    #[must_use]
+    pub fn followed_on(mut self, trail: Trail) -> Self {
+        self.roster.trail = trail.clone();
+        self.trail = trail;
+        self
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -22,8 +22,12 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::{
+    account,
+    facts::place,
     index::Index,
+    offers::Offers,
     seats::{Seat, Seats, almost},
+    trail::Trail,
     way::{self, Gone, Pods},
 };
 
@@ -65,11 +69,13 @@ pub struct Roster {
     /// Pods that are gone, until the next tick.
     gone: Mutex<Gone>,
     seats: Arc<Seats>,
+    pub(super) offers: Arc<Offers>,
     next_link: AtomicU64,
     /// This process ends.
     dirty: Mutex<Dirty>,
     notify: Notify,
     leaving: AtomicBool,
+    pub(super) trail: Trail,
 }
 
 impl Roster {
@@ -85,10 +91,12 @@ impl Roster {
             taken_until: Mutex::default(),
             gone: Mutex::default(),
             seats: Arc::new(Seats::new(max_of_identity)),
+            offers: Arc::default(),
             next_link: AtomicU64::new(1),
             dirty: Mutex::default(),
             notify: Notify::new(),
             leaving: AtomicBool::new(false),
+            trail: Trail::default(),
         }
     }
 
@@ -353,6 +361,58 @@ impl Roster {
         (records.collect(), more)
     }
 
+    /// The same of those that `fit`.
+    #[must_use]
+    pub fn page_of(
+        &self,
+        after: Option<InstanceUid>,
+        limit: usize,
+        fit: impl Fn(&Agent) -> bool,
+    ) -> (Vec<AgentRecord>, bool) {
+        let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        let mut more = false;
+        self.each(|agent| {
+            let uid = agent.uid();
+            if after.is_some_and(|after| uid <= after) || !fit(agent) {
+                return;
+            }
+            let last = found.last_key_value().map(|(last, _)| *last);
+            if found.len() == limit && last.is_some_and(|last| last < uid) {
+                more = true;
+                return;
+            }
+            found.entry(uid).or_default().push(agent.record());
+            if found.len() > limit {
+                found.pop_last();
+                more = true;
+            }
+        });
+        (found.into_values().flatten().collect(), more)
+    }
+
+    /// How many agents are known, and how many of them are connected to this
+    /// process.
+    #[must_use]
+    pub fn count(&self) -> (usize, usize) {
+        let (mut known, mut here) = (0, 0);
+        self.each(|agent| {
+            known += 1;
+            here += usize::from(!agent.links().is_empty());
+        });
+        (known, here)
+    }
+
+    /// Looks at all agents, and holds one at a time: who is held counts as
+    /// about to come.
+    fn each(&self, mut look: impl FnMut(&Agent)) {
+        let agents = self.agents.lock();
+        let all: Vec<_> = agents.values().flatten().map(Arc::downgrade).collect();
+        drop(agents);
+        for agent in all.iter().filter_map(Weak::upgrade) {
+            look(&agent.lock());
+        }
+    }
+
     /// Which profile applies to the agents of one instance UID and why not the
     /// others; `all` knows the profiles, as seen from a home namespace.
     #[must_use]
@@ -369,6 +429,20 @@ impl Roster {
             (agent.record(), all.map(|all| agent.explain(&all)))
         });
         explained.collect()
+    }
+
+    /// How many agents there are, and how many links by each transport.
+    pub(super) fn counts(&self) -> (u64, [u64; 2]) {
+        let (mut known, mut links) = (0, [0; 2]);
+        // Who is held counts as about to come: one at a time.
+        self.each(|agent| {
+            known += 1;
+            agent
+                .links()
+                .iter()
+                .for_each(|link| links[place(link.transport)] += 1);
+        });
+        (known, links)
     }
 
     /// Lets time pass for agents whose links have no task of their own.
@@ -404,13 +478,15 @@ impl Roster {
         forgotten
     }
 
-    /// Accounts for changes of an agent: log, dirty marks. Nothing else does.
+    /// Accounts for changes of an agent: log, metrics, dirty marks. Nothing else does.
     pub fn note(&self, agent: &Agent, transitions: &[Transition]) {
         if transitions.is_empty() {
             return;
         }
         for transition in transitions {
-            log(agent, transition);
+            account::log(agent, transition);
+            self.trail.tell_transition(agent, transition);
+            self.offers.note(agent, transition);
         }
         let counts = |transition: &Transition| {
             matches!(
@@ -509,79 +585,6 @@ fn who_goes(agents: &HashMap<InstanceUid, Vec<SharedAgent>>) -> Vec<InstanceUid>
     way::first(turns.collect()).collect()
 }
 
-/// One line per change of state.
-fn log(agent: &Agent, transition: &Transition) {
-    let (uid, namespace) = (agent.uid(), agent.namespace());
-    let profile = agent.profile().map(ToString::to_string).unwrap_or_default();
-    match transition {
-        Transition::Connected(transport) => {
-            tracing::info!(agent = %uid, namespace, ?transport, "agent connected");
-        }
-        Transition::Described => tracing::debug!(agent = %uid, namespace, "agent described itself"),
-        Transition::Disconnected => tracing::info!(agent = %uid, namespace, "agent disconnected"),
-        Transition::Profile(_) => {
-            tracing::info!(agent = %uid, namespace, profile, "profile chosen");
-        }
-        Transition::TakenFrom(before) => {
-            tracing::info!(agent = %uid, namespace, profile, %before, "profile took the agent over by precedence");
-        }
-        Transition::Overridden(_) => {
-            let others = agent.overridden().len();
-            tracing::info!(agent = %uid, namespace, profile, others, "other profiles select the agent too and give way");
-        }
-        Transition::Capable(capable) => {
-            tracing::info!(agent = %uid, namespace, capable, "agent takes connection settings, or not");
-        }
-        Transition::Offered {
-            profile,
-            number,
-            marker,
-            retry,
-        } => {
-            tracing::info!(agent = %uid, namespace, %profile, revision = number, marker = marker.short(), retry, "settings offered");
-        }
-        Transition::Told { profile, number } => {
-            tracing::info!(agent = %uid, namespace, %profile, revision = number, "settings beside OpAMP sent");
-        }
-        Transition::Arrived => {
-            tracing::debug!(agent = %uid, namespace, profile, "settings beside OpAMP arrived");
-        }
-        Transition::CannotUse(message) => {
-            tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings beside OpAMP");
-        }
-        Transition::Proved(proved) => {
-            tracing::info!(agent = %uid, namespace, profile = %proved.profile, revision = proved.number, evidence = ?proved.evidence, "agent runs revision");
-        }
-        Transition::LostSettings => {
-            tracing::info!(agent = %uid, namespace, profile, "agent came back without its settings");
-        }
-        Transition::Switching => {
-            tracing::info!(agent = %uid, namespace, profile, "agent left after an offer and is expected back");
-        }
-        Transition::Lost => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent did not come back after an offer");
-        }
-        Transition::Departed => {
-            tracing::info!(agent = %uid, namespace, profile, "agent went to the server of another");
-        }
-        Transition::Failed(message) => {
-            tracing::warn!(agent = %uid, namespace, profile, message, "agent could not use the settings");
-        }
-        Transition::HeldBack(why) => {
-            tracing::warn!(agent = %uid, namespace, profile, ?why, "offer held back");
-        }
-        Transition::CannotReturn => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent is connected by credentials that would not be admitted again");
-        }
-        Transition::Cloned => {
-            tracing::warn!(agent = %uid, namespace, "two agents use this instance UID; one is told to take another");
-        }
-        Transition::AwaitingProof => {
-            tracing::warn!(agent = %uid, namespace, profile, "agent must prove who it is before it is offered settings");
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use opamp_operator_api::{Identity, IdentityMethod};
@@ -675,6 +678,27 @@ mod tests {
         assert_eq!((count("p").0, count("q").1), (1, 1));
         // What is met no more is not kept.
         assert_eq!((count("p").2, count("q").2, count("r").2), (1, 1, 0));
+    }
+
+    /// Two agents under one instance UID are on one page, whatever the order.
+    #[test]
+    fn law10_a_page_of_some_agents_has_no_more_than_it_may() {
+        let (roster, now) = (Roster::new(99, 99), Clock::start().now());
+        for (last, namespace) in [(3, "a"), (1, "a"), (5, "a"), (1, "b"), (4, "a"), (3, "b")] {
+            let uid = InstanceUid::from_bytes([last; 16]);
+            roster.restore(Agent::new(uid, namespace, now).record(), now);
+        }
+        let uid = |last| InstanceUid::from_bytes([last; 16]);
+        let page = |after: Option<u8>, limit| {
+            let (records, more) =
+                roster.page_of(after.map(uid), limit, |agent| agent.uid() != uid(4));
+            let found = records.iter().map(|record| record.uid.as_bytes()[0]);
+            (found.collect::<Vec<_>>(), more)
+        };
+        assert_eq!(page(None, 2), (vec![1, 1, 3, 3], true));
+        assert_eq!(page(Some(1), 1), (vec![3, 3], true));
+        assert_eq!(page(Some(3), 1), (vec![5], false));
+        assert_eq!(roster.count(), (6, 0));
     }
 
     /// A search looks at all agents, and all wait for it: newcomers, however

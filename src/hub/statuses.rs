@@ -6,6 +6,8 @@ use opamp_operator_api::{ProfileKey, v1alpha1::OpAMPConnectionProfileStatus};
 use opamp_operator_core::catalog::Stored;
 use parking_lot::Mutex;
 
+use super::offers::Offers;
+
 /// A status, and the generation that it belongs to.
 #[derive(Debug)]
 pub struct Known {
@@ -16,19 +18,32 @@ pub struct Known {
 }
 
 /// See the module.
-#[derive(Debug, Default)]
-pub struct Statuses(Mutex<BTreeMap<ProfileKey, Arc<Known>>>);
+#[derive(Debug)]
+pub struct Statuses {
+    known: Mutex<BTreeMap<ProfileKey, Arc<Known>>>,
+    offers: Arc<Offers>,
+}
 
 impl Statuses {
+    /// None yet. Offers are counted of those that are known here.
+    pub(super) fn new(offers: Arc<Offers>) -> Self {
+        Self {
+            known: Mutex::default(),
+            offers,
+        }
+    }
+
     /// A profile has a new status.
     pub fn set(&self, key: &ProfileKey, known: Known) {
-        self.0.lock().insert(key.clone(), Arc::new(known));
+        self.offers.follow(key);
+        self.known.lock().insert(key.clone(), Arc::new(known));
     }
 
     /// A profile was read, and may not be judged yet: what is stored of it is
     /// the newest, unless there is newer.
     pub fn read(&self, key: &ProfileKey, stored: &Stored) {
-        let mut known = self.0.lock();
+        self.offers.follow(key);
+        let mut known = self.known.lock();
         // One that was made anew under its name begins anew.
         let older = known.get(key);
         let older = older.filter(|older| older.generation <= stored.generation);
@@ -39,14 +54,21 @@ impl Statuses {
 
     /// A profile is gone.
     pub fn remove(&self, key: &ProfileKey) {
-        self.0.lock().remove(key);
+        self.known.lock().remove(key);
+        self.offers.forget(key);
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn get(&self, key: &ProfileKey) -> Option<Arc<Known>> {
+        self.known.lock().get(key).cloned()
     }
 
     /// The first `limit` after a profile, in order.
     #[must_use]
     pub fn page(&self, after: Option<&ProfileKey>, limit: usize) -> Vec<(ProfileKey, Arc<Known>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let known = self.0.lock();
+        let known = self.known.lock();
         let page = known.range((from, Bound::Unbounded)).take(limit);
         page.map(|(key, known)| (key.clone(), Arc::clone(known)))
             .collect()

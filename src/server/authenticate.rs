@@ -11,7 +11,7 @@ use opamp_operator_api::MARKER_HEADER;
 use opamp_operator_core::identity::{Bearer, Inquiry, Presented, Proof};
 use rustls_pki_types::CertificateDer;
 
-use super::{shared::Shared, standing::Standing};
+use super::{metrics::Refused, shared::Shared, standing::Standing};
 use crate::hub::{Gone, Hub};
 
 /// The client's certificates, as the handshake showed them.
@@ -35,19 +35,30 @@ pub(super) async fn authenticate(
     let proof = trust.map_or(Proof::NotYet, |trust| {
         trust.verify(&presented, &bearer, hub.clock.now())
     });
-    let why = match proof {
+    let nothing = presented.leaf.is_none() && presented.authorization.is_none();
+    let (reason, why) = match proof {
         Proof::Proved(verdict) => {
+            shared.metrics.proved(&verdict);
             return Ok(Standing::new(presented, verdict, judgement, gone));
         }
         Proof::NotYet => {
+            shared.metrics.refused(Refused::NotReady);
             return Err(Box::new(unavailable(
                 shared.refusal(),
                 "not ready to judge credentials yet",
             )));
         }
-        Proof::Refused => "the credentials prove nobody".to_owned(),
-        Proof::Revoked(why) => why.to_string(),
+        Proof::Refused => {
+            let reason = if nothing {
+                Refused::NoCredentials
+            } else {
+                Refused::UnknownCredentials
+            };
+            (reason, "the credentials prove nobody".to_owned())
+        }
+        Proof::Revoked(why) => (Refused::Revoked, why.to_string()),
     };
+    shared.metrics.refused(reason);
     tracing::info!(
         certificate = presented.leaf.is_some(),
         authorization = presented.authorization.is_some(),

@@ -96,6 +96,7 @@ fn join(
 }
 
 fn refusal(shared: &Shared, uid: InstanceUid, denied: &Denied) -> Reply {
+    shared.metrics.denied(denied);
     tracing::info!(agent = %uid, why = %denied, "agent of a gateway denied");
     if denied.is_for_now() {
         unavailable(uid, &denied.text(), shared.refusal())

@@ -43,6 +43,7 @@ pub(super) async fn exchange(
         Ok(read) => read,
         Err(refusal) => return *refusal,
     };
+    shared.metrics.message(Transport::Http);
     let gzips = accepts_gzip(&parts.headers);
     let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
         let reply = bad_request(None, "`instance_uid` must be 16 bytes");
@@ -85,6 +86,7 @@ pub(super) async fn exchange(
 }
 
 fn deny(shared: &Shared, uid: InstanceUid, denied: &Denied) -> Response {
+    shared.metrics.denied(denied);
     tracing::info!(agent = %uid, why = %denied, "agent denied");
     let status = if denied.is_for_now() {
         StatusCode::SERVICE_UNAVAILABLE

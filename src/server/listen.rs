@@ -27,12 +27,14 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use super::{
-    Limits,
+    Limits, Metrics,
     authenticate::{PeerChain, authenticate, unavailable},
-    connection::{Connection, Over},
+    connection::{Connection, Full, Over},
     counted::counted,
     heard::Heard,
-    http, open_files,
+    http,
+    metrics::Unwanted,
+    open_files,
     room::{Arrival, Room},
     seldom::Seldom,
     shared::Shared,
@@ -109,6 +111,12 @@ impl Server {
         self.listener.local_addr()
     }
 
+    /// What is counted of it.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.shared.metrics)
+    }
+
     /// The places for large messages (`limits.largeMessages`): how many are
     /// left, and whoever takes one holds that many messages back.
     #[must_use]
@@ -135,6 +143,7 @@ impl Server {
                 None => break,
                 Some(Ok((stream, peer))) => {
                     let Some(arrival) = room.arrive(seat, peer.ip()) else {
+                        self.shared.metrics.unwanted(Unwanted::AddressLimit);
                         continue;
                     };
                     let (acceptor, shared, router) = (
@@ -171,7 +180,11 @@ impl Server {
 /// A connection with a place; none if it got none, or the server ends.
 async fn place(shared: &Shared, arrival: Arrival, stream: &TcpStream) -> Option<Arc<Connection>> {
     let placing = arrival.place(stream);
-    shared.closing.run_until_cancelled(placing).await?
+    let placed = shared.closing.run_until_cancelled(placing).await?;
+    if placed.is_none() {
+        shared.metrics.unwanted(Unwanted::Waiting);
+    }
+    placed
 }
 
 async fn serve(
@@ -194,6 +207,7 @@ async fn serve(
         handshake = timeout(shared.limits.handshake(), acceptor.accept(heard)) => handshake,
         over = connection.over() => {
             tracing::debug!(%peer, ?over, "connection closed during TLS");
+            shared.metrics.unwanted(Unwanted::Tls);
             return;
         }
     };
@@ -201,10 +215,12 @@ async fn serve(
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
             tracing::debug!(%peer, %error, "TLS handshake failed");
+            shared.metrics.unwanted(Unwanted::Tls);
             return;
         }
         Err(_) => {
             tracing::debug!(%peer, "TLS handshake took too long");
+            shared.metrics.unwanted(Unwanted::Tls);
             return;
         }
     };
@@ -234,6 +250,7 @@ async fn serve(
         over = connection.over() => {
             tracing::debug!(%peer, ?over, "connection closed");
             if matches!(over, Over::Stranger | Over::Slow) {
+                shared.metrics.unwanted(Unwanted::Slow);
                 return;
             }
             http.as_mut().graceful_shutdown();
@@ -290,6 +307,10 @@ async fn opamp(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     };
     let account = shared.quotas.account(&standing.verdict);
     if let Err(full) = connection.admit(&shared.quotas, &account) {
+        shared.metrics.unwanted(match full {
+            Full::Server => Unwanted::Limit,
+            Full::Identity => Unwanted::IdentityLimit,
+        });
         return unavailable(shared.refusal(), full.text());
     }
     let content_type = request.headers().get(header::CONTENT_TYPE);

@@ -11,6 +11,7 @@ mod heard;
 mod http;
 mod limits;
 mod listen;
+mod metrics;
 mod open_files;
 mod quota;
 mod room;
@@ -25,3 +26,4 @@ mod ws;
 
 pub use limits::Limits;
 pub use listen::{ServeError, Server};
+pub use metrics::Metrics;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Limits,
+    Limits, Metrics,
     budget::{Budget, Leave, SMALL},
     quota::Quotas,
     seldom::Seldom,
@@ -26,6 +26,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     pub(super) budget: Budget,
     pub(super) quotas: Quotas,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) tasks: TaskTracker,
     /// No connection is accepted any more.
     pub(super) closing: CancellationToken,
@@ -44,6 +45,7 @@ impl Shared {
             hub,
             budget: Budget::new(limits.large_messages, limits.first_message()),
             quotas: Quotas::new(&limits),
+            metrics: Arc::default(),
             limits,
             tasks: TaskTracker::new(),
             closing,

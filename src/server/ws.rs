@@ -12,6 +12,7 @@ use axum::{
     response::Response,
 };
 use bytes::Bytes;
+use opamp_operator_core::fleet::Transport;
 use opamp_wire::{InstanceUid, Reply, decode_frame, proto::AgentToServer};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
@@ -250,6 +251,7 @@ impl Session {
             Ok(message) => message,
             Err(error) => return refused(error.to_string()),
         };
+        self.shared.metrics.message(Transport::WebSocket);
         let Ok(uid) = InstanceUid::try_from(&message.instance_uid[..]) else {
             return refused("`instance_uid` must be 16 bytes".into());
         };
@@ -358,6 +360,7 @@ impl Session {
         } else {
             (bad_request(uid, text), close_code::POLICY)
         };
+        self.shared.metrics.denied(&denied);
         tracing::info!(agent = %uid, why = %denied, "agent denied");
         self.refuse(&reply, wait, Hearing::Open, (code, "this agent is denied"))
             .await

@@ -1,4 +1,6 @@
-//! Logs: to standard error, as text or JSON.
+//! Logs: to standard error, as text or JSON; and traces, if they are wanted.
+
+pub mod traces;
 
 use clap::ValueEnum;
 use tracing::{Subscriber, level_filters::LevelFilter};

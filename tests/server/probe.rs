@@ -1,8 +1,9 @@
-//! `opamp-operator probe`, as `helm test` runs it.
+//! `opamp-operator probe`, as `helm test` runs it, and others who only look.
 
 use std::process::Command;
 
 use opamp_operator::server::Limits;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::World;
 
@@ -77,5 +78,30 @@ async fn a_probe_sees_what_an_agent_sees() {
         // What no time mends is said at once.
         let (good, said) = probe(vec![url.clone(), ca.clone(), "--wait=600".into()]).await;
         assert!(!good && said.contains(words), "{url} {ca}: {said}");
+    }
+}
+
+/// What people look at in the clear on another port is not served here.
+#[tokio::test]
+async fn law7_no_page_of_the_admin_port_is_here() {
+    let world = World::trusting(Limits::default()).await;
+    for path in [
+        "/",
+        "/ui/",
+        "/ui/style.css",
+        "/ui/agents",
+        "/agents",
+        "/profiles",
+        "/livez",
+    ] {
+        let mut stream = world.tls().await;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let status = answer.split(' ').nth(1).unwrap();
+        assert!(matches!(status, "404" | "405"), "{path}: {answer}");
+        assert!(!answer.contains("<html"), "{path}: {answer}");
     }
 }

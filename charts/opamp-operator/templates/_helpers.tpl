@@ -33,6 +33,12 @@ app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{/* Labels of the Service for metrics, which tell it from that for agents. */}}
+{{- define "opamp-operator.metrics" -}}
+{{ include "opamp-operator.labels" . }}
+opamp-operator.dev/service: metrics
+{{- end -}}
+
 {{/* The ServiceAccount that the operator runs under. */}}
 {{- define "opamp-operator.serviceAccountName" -}}
 {{- default (include "opamp-operator.fullname" .) .Values.serviceAccount.name -}}
@@ -149,6 +155,10 @@ policy:
 {{- range $name := list "reviewSeconds" "debounceMilliseconds" "firstAgentTimeoutSeconds" "restartHoldSeconds" }}
 {{ $name }}: {{ index $.Values $name | int64 }}
 {{- end }}
+{{- with .Values.telemetry }}
+telemetry:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- with .Values.limits }}
 limits:
   {{- range $name, $value := . }}
@@ -167,4 +177,18 @@ authenticators:
 {{- end }}
 {{- end }}
 retirementHours: {{ int64 .Values.retirementHours }}
+{{- end -}}
+
+{{/* Labels and the first annotation of an alert: root, name, severity. */}}
+{{- define "opamp-operator.alert" -}}
+{{- $name := index . 1 -}}
+{{- with (index . 0).Values.metrics.prometheusRule -}}
+labels:
+  severity: {{ index $ 2 }}
+  {{- with .alertLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  runbook_url: {{ printf "%s#%s" .runbookURL (lower $name) }}
+{{- end }}
 {{- end -}}

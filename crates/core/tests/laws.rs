@@ -16,6 +16,10 @@ mod calm;
 mod catalog;
 
 #[cfg(test)]
+#[path = "laws/changes.rs"]
+mod changes;
+
+#[cfg(test)]
 #[path = "laws/choice.rs"]
 mod choice;
 

@@ -161,13 +161,26 @@ impl Cluster {
     /// # Errors
     /// When it does not become Established.
     pub async fn install_gateway_definitions(&self) -> Result<()> {
-        let kubectl = self.kubectl()?;
         let folder = module("sigs.k8s.io/gateway-api")?.join("config/crd/standard");
         let file = folder.join("gateway.networking.k8s.io_tlsroutes.yaml");
-        let file = file.to_str().context("a path in UTF-8")?;
-        kubectl.run(&["apply", "--server-side", "-f", file]).await?;
+        self.install(&file).await
+    }
+
+    /// Installs what Prometheus Operator would, as far as the chart uses it.
+    ///
+    /// # Errors
+    /// When it cannot be installed.
+    pub async fn install_monitoring_definitions(&self) -> Result<()> {
+        self.install(&repository().join("e2e/definitions")).await
+    }
+
+    /// Installs the definitions of a file or folder.
+    async fn install(&self, path: &Path) -> Result<()> {
+        let kubectl = self.kubectl()?;
+        let path = path.to_str().context("a path in UTF-8")?;
+        kubectl.run(&["apply", "--server-side", "-f", path]).await?;
         let wait = ["wait", "--for=condition=Established", "--timeout=30s"];
-        kubectl.run(&[&wait[..], &["-f", file]].concat()).await?;
+        kubectl.run(&[&wait[..], &["-f", path]].concat()).await?;
         Ok(())
     }
 }

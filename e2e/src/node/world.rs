@@ -53,8 +53,28 @@ impl NodeWorld {
     /// # Errors
     /// When something does not start.
     pub async fn start() -> Result<Self> {
+        let world = Self::with_images().await?;
+        for name in [OPERATOR, TEAM] {
+            let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+            let metadata = json!({"name": name, "labels": labels});
+            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
+            world.api.apply(&namespace).await?;
+        }
+        Ok(world)
+    }
+
+    /// Starts a cluster of one node that has the images, and nothing else.
+    ///
+    /// # Errors
+    /// When something does not start.
+    pub async fn with_images() -> Result<Self> {
         let world = Self::empty().await?;
-        world.prepare().await?;
+        let parts = &world.parts;
+        let agents = [parts.path("opampsupervisor")?, parts.path("otelcol")?];
+        let agents = images::archive(&world.folder, pods::IMAGE, &agents)?;
+        world.node.import(&agents).await?;
+        world.node.import(&operator_image()?).await?;
+        world.timeline.add("node", "has the images");
         Ok(world)
     }
 
@@ -83,20 +103,10 @@ impl NodeWorld {
         })
     }
 
-    async fn prepare(&self) -> Result<()> {
-        let parts = &self.parts;
-        let agents = [parts.path("opampsupervisor")?, parts.path("otelcol")?];
-        let agents = images::archive(&self.folder, pods::IMAGE, &agents)?;
-        self.node.import(&agents).await?;
-        self.node.import(&operator_image()?).await?;
-        self.timeline.add("node", "has the images");
-        for name in [OPERATOR, TEAM] {
-            let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
-            let metadata = json!({"name": name, "labels": labels});
-            let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata});
-            self.api.apply(&namespace).await?;
-        }
-        Ok(())
+    /// The parts that were built.
+    #[must_use]
+    pub fn parts(&self) -> &Parts {
+        &self.parts
     }
 
     /// The folder of the test.

@@ -39,6 +39,19 @@ pub(super) const RELEASES: [Recipe; 1] = [recipe(
     SUPERVISOR,
 )];
 
+pub(super) const MONITORING: [Recipe; 2] = [
+    recipe(
+        "promtool",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/promtool",
+    ),
+    recipe(
+        "prometheus",
+        "prometheus",
+        "github.com/prometheus/prometheus/cmd/prometheus",
+    ),
+];
+
 pub(super) const CONTROL_PLANE: [Recipe; 6] = [
     recipe("etcd", "etcd", "go.etcd.io/etcd/server/v3"),
     recipe(

@@ -44,6 +44,18 @@ async fn the_chart_lints_and_is_strict_about_its_values() -> Result<()> {
         ("service.type=ExternalName", "/service/type"),
         ("advertisedURL=ws://x/v1/opamp", "/advertisedURL"),
         ("gateway.tlsRoute.enabled=true", "/gateway/tlsRoute"),
+        (
+            "metrics.dashboards.enabled=true",
+            "additional properties 'dashboards'",
+        ),
+        (
+            "metrics.prometheusRule.alertLabels.severity=page",
+            "invalid propertyName 'severity'",
+        ),
+        (
+            "metrics.serviceMonitor.interval=often",
+            "/metrics/serviceMonitor/interval",
+        ),
         ("replicaCount=2", "only one replica is possible yet"),
         (
             "authenticators[0].name=a,authenticators[0].jwt.issuer=x",
@@ -116,6 +128,7 @@ async fn every_value_does_what_it_says() -> Result<()> {
             "RoleBinding ops/opamp-operator-agents",
             "RoleBinding ops/opamp-operator-profiles",
             "Service ops/opamp-operator",
+            "Service ops/opamp-operator-metrics",
             "ServiceAccount ops/opamp-operator",
         ],
         "{seen:?}"
@@ -303,6 +316,54 @@ async fn names_are_what_they_are_set_to() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metrics_are_found_by_who_scrapes() -> Result<()> {
+    let monitor = |all: &[Value]| find(all, "ServiceMonitor", "ops").cloned();
+    let wanted = "metrics.serviceMonitor.enabled=true";
+    ensure!(
+        monitor(&rendered(&[wanted]).await?).is_none(),
+        "no such API"
+    );
+    let labels = "metrics.serviceMonitor.labels.release=prometheus";
+    let all = rendered_by(&[API], &[wanted, labels]).await?;
+    let made = monitor(&all).context("no ServiceMonitor")?;
+    let forced = [wanted, labels, "metrics.serviceMonitor.force=true"];
+    ensure!(monitor(&rendered(&forced).await?) == Some(made.clone()));
+    ensure!(made["metadata"]["labels"]["release"] == "prometheus");
+    // It finds the one Service that has what it scrapes.
+    let endpoint = &made["spec"]["endpoints"][0];
+    ensure!(endpoint["path"] == "/metrics" && endpoint["interval"] == "30s");
+    let selected = made["spec"]["selector"]["matchLabels"].as_object();
+    let selected = selected.context("no selector")?;
+    let found = all.iter().filter(|object| {
+        let labels = &object["metadata"]["labels"];
+        object["kind"] == "Service" && selected.iter().all(|(key, value)| labels[key] == *value)
+    });
+    let found: Vec<_> = found.collect();
+    ensure!(found.len() == 1, "{found:?}");
+    let port = &found[0]["spec"]["ports"][0];
+    ensure!(port["name"] == endpoint["port"] && port["targetPort"] == "admin");
+    // And is let in.
+    let policy = |all: &[Value]| {
+        let policy = find(all, "NetworkPolicy", "ops").context("no NetworkPolicy")?;
+        anyhow::Ok(policy["spec"]["ingress"].to_string())
+    };
+    let enabled = "networkPolicy.enabled=true";
+    let from = "networkPolicy.metrics[0].namespaceSelector.matchLabels.a=b";
+    let open = policy(&rendered(&[enabled, from]).await?)?;
+    ensure!(
+        open.contains("admin") && open.contains(r#"{"a":"b"}"#),
+        "{open}"
+    );
+    let off = rendered(&[enabled, wanted, "metrics.enabled=false"]).await?;
+    ensure!(!policy(&off)?.contains("admin") && monitor(&off).is_none());
+    ensure!(named(&off, "Service", "ops", "opamp-operator-metrics").is_none());
+    Ok(())
+}
+
+/// Of the Prometheus operator.
+const API: &str = "--api-versions=monitoring.coreos.com/v1/ServiceMonitor";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_admission_policy_is_for_the_watched_namespaces() -> Result<()> {
     let all = rendered(&["admissionPolicy.enabled=true", "watchNamespaces={a,b}"]).await?;
     for kind in [
@@ -319,8 +380,14 @@ async fn the_admission_policy_is_for_the_watched_namespaces() -> Result<()> {
 
 /// What the chart makes of some values, in namespace `ops`.
 async fn rendered(values: &[&str]) -> Result<Vec<Value>> {
+    rendered_by(&[], values).await
+}
+
+/// The same with more arguments.
+async fn rendered_by(more: &[&str], values: &[&str]) -> Result<Vec<Value>> {
     let chart = chart()?;
-    let mut arguments = vec!["template", RELEASE, &chart, "--namespace", "ops"];
+    let template = ["template", RELEASE, &chart, "--namespace", "ops"];
+    let mut arguments = [&template[..], more].concat();
     for value in values {
         arguments.extend(["--set", value]);
     }

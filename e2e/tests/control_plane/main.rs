@@ -18,6 +18,8 @@ mod isolation;
 mod keeper;
 mod kinds_of_write;
 mod leader;
+mod metrics;
+mod pages;
 mod permissions;
 mod privilege;
 mod probe;

@@ -6,7 +6,9 @@
 
 mod agent_config;
 mod broken;
+mod browser;
 mod capabilities;
+mod changes;
 mod counterparts;
 mod double;
 mod edits;
@@ -14,10 +16,13 @@ mod explain;
 mod external;
 mod fleet;
 mod identity;
+mod monitoring;
 mod overload;
+mod pages;
 mod polling;
 mod restart;
 mod rotation;
 mod settings;
 mod steps;
 mod telemetry;
+mod traces;

@@ -6,5 +6,6 @@
 
 mod crowd;
 mod on_a_node;
+mod pages;
 mod permissions;
 mod story;

@@ -7,13 +7,21 @@ use anyhow::{Result, ensure};
 use e2e::node::{NodeWorld, PAUSE, alone, is_inside};
 use serde_json::json;
 
-use crate::story;
+use crate::{pages, story};
 
 #[test]
 fn a_release_lives_through_renewal_upgrade_rollback_kill_and_uninstall() -> Result<()> {
     alone(
         "on_a_node::a_release_lives_through_renewal_upgrade_rollback_kill_and_uninstall",
         story::tell,
+    )
+}
+
+#[test]
+fn the_pages_for_a_cluster_do_what_they_say() -> Result<()> {
+    alone(
+        "on_a_node::the_pages_for_a_cluster_do_what_they_say",
+        pages::are_walked,
     )
 }
 

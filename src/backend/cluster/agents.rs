@@ -106,6 +106,11 @@ impl Agents {
         self.queue.put(key, |_| Job::Delete);
     }
 
+    /// How many wait.
+    pub(super) fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+
     /// What waits is tried once more; then `run` ends.
     pub(super) fn close(&self) {
         self.queue.close();

@@ -12,6 +12,7 @@ use kube::{Api, Client, api::PostParams};
 use opamp_operator_core::lease::{Claim, Seen, Step, Terms};
 use tokio::{
     sync::watch,
+    task::JoinHandle,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -26,6 +27,20 @@ const REQUEST: Duration = Duration::from_secs(4);
 
 /// What the code of a refused request means here.
 const CONFLICT: u16 = 409;
+
+/// Ends the task that holds a Lease, which is released if all that was written
+/// was answered.
+pub(super) async fn end(holding: JoinHandle<()>, ending: &CancellationToken, answered: bool) {
+    if answered {
+        ending.cancel();
+        let _ = holding.await;
+    } else {
+        // It could land after what the next one writes: that one waits until
+        // the Lease runs out.
+        tracing::warn!("the last writes were not answered in time, so the Lease is not released");
+        holding.abort();
+    }
+}
 
 /// Until when this process may write what only the holder may.
 #[derive(Clone)]

@@ -14,6 +14,7 @@ mod patience;
 mod profiles;
 mod queue;
 mod remedy;
+mod requests;
 mod reviews;
 mod statuses;
 mod subjects;
@@ -22,7 +23,7 @@ mod succession;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use k8s_openapi::api::authentication::v1::SelfSubjectReview;
-use kube::{Api, Client, api::PostParams};
+use kube::{Api, Client, api::PostParams, client::ClientBuilder};
 use opamp_operator_core::{fleet::AgentRecord, identity::KeyRing};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,7 @@ use crate::judge::Judge;
 
 pub use endpoints::Endpoints;
 pub use memory::MemoryError;
+pub use requests::Requests;
 
 /// Who writes: the field manager of everything that is applied.
 const FIELD_MANAGER: &str = "opamp-operator";
@@ -96,11 +98,14 @@ impl Cluster {
         namespaces: BTreeSet<String>,
         homes: watch::Receiver<Homes>,
         watches: usize,
+        requests: &Arc<Requests>,
     ) -> Result<Self, ClusterError> {
         let mut config = kube::Config::infer().await.map_err(ClusterError::Config)?;
         config.read_timeout = Some(READ_TIMEOUT);
-        let client =
-            Client::try_from(config).map_err(|error| ClusterError::Client(fault::words(&error)))?;
+        let client = ClientBuilder::try_from(config)
+            .map_err(|error| ClusterError::Client(fault::words(&error)))?
+            .with_layer(&requests::Counting(Arc::clone(requests)))
+            .build();
         let reviews: Api<SelfSubjectReview> = Api::all(client.clone());
         let (how, review) = (PostParams::default(), SelfSubjectReview::default());
         let review = reviews.create(&how, &review);
@@ -225,6 +230,11 @@ impl Cluster {
         watches.spawn(succession.run());
         let statuses = statuses::Statuses::new(self.client.clone(), fence.clone());
         let statuses = Arc::new(statuses);
+        let (waiting, agents) = (Arc::downgrade(&statuses), Arc::downgrade(&self.agents));
+        let depth = move || Some(waiting.upgrade()?.depth());
+        plug.queues.watch("statuses", depth);
+        plug.queues
+            .watch("agents", move || Some(agents.upgrade()?.depth()));
         let writer = {
             let (statuses, agents) = (Arc::clone(&statuses), Arc::clone(&self.agents));
             let held = Arc::clone(&self.held);
@@ -257,17 +267,8 @@ impl Cluster {
         statuses.close();
         self.agents.close();
         self.held.close();
-        if timeout(LAST_WRITES, writer).await.is_err() {
-            // What was sent and not answered could land after what the next
-            // one writes: that one waits until the Lease runs out.
-            tracing::warn!(
-                "the last writes were not answered in time, so the Lease is not released"
-            );
-            holding.abort();
-            return;
-        }
-        ending.cancel();
-        let _ = holding.await;
+        let answered = timeout(LAST_WRITES, writer).await.is_ok();
+        lease::end(holding, &ending, answered).await;
     }
 
     /// Has a report written behind the caller's back.

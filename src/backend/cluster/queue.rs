@@ -31,6 +31,11 @@ impl<K: Ord + Clone, V> Latest<K, V> {
         }
     }
 
+    /// How many wait.
+    pub(super) fn depth(&self) -> usize {
+        self.waiting.lock().things.len()
+    }
+
     /// Puts a thing in the place of an older one, which `make` may look at.
     pub(super) fn put(&self, key: K, make: impl FnOnce(Option<V>) -> V) {
         let mut waiting = self.waiting.lock();

@@ -78,6 +78,11 @@ impl Statuses {
         });
     }
 
+    /// How many wait.
+    pub(super) fn depth(&self) -> usize {
+        self.queue.depth()
+    }
+
     /// What waits is tried once more; then `run` ends.
     pub(super) fn close(&self) {
         self.queue.close();

@@ -11,7 +11,7 @@ use opamp_operator_api::{
 use crate::{
     earliest,
     identity::Marker,
-    offer::{Draft, Observed, ReferenceState, Refusal, Revision, references},
+    offer::{Change, Draft, Observed, ReferenceState, Refusal, Revision, references},
 };
 
 /// A profile as it was read.
@@ -67,6 +67,13 @@ pub struct ProfileState {
     /// It was deleted, and is forgotten when its time comes.
     pub(super) gone: bool,
     pub(super) last_change: RevisionCause,
+    /// What was seen since it was last judged: the first of several, which
+    /// the later ones join.
+    seen: Option<Change>,
+    /// For which it was judged last, while that is not in force.
+    judged_for: Option<Change>,
+    /// From which nothing followed but a status that is not told yet.
+    concluded: Option<Change>,
     pub(super) due: Option<Duration>,
     pub(super) until: Option<Duration>,
 }
@@ -91,6 +98,9 @@ impl ProfileState {
             awaited: None,
             gone: false,
             last_change: RevisionCause::SpecChanged,
+            seen: None,
+            judged_for: None,
+            concluded: None,
             due: Some(due),
             until: None,
         }
@@ -136,6 +146,57 @@ impl ProfileState {
         changed |= self.withdrawn != withdrawn;
         self.withdrawn = withdrawn;
         changed
+    }
+
+    /// Something of it changed, and it is to be judged anew. Under which name
+    /// that is told: changes that are judged together have one.
+    pub(super) fn see(&mut self, change: Change) -> Change {
+        *self.seen.get_or_insert(change)
+    }
+
+    /// The same of an object that is read for the first time: whatever waits
+    /// for it has its name already.
+    pub(super) fn see_first(&mut self, change: Change) -> Change {
+        self.see(self.judged_for.unwrap_or(change))
+    }
+
+    /// It is judged now. What waits for its time waits for what began it.
+    pub(super) fn judge(&mut self) -> Option<Change> {
+        self.judged_for = self.seen.take().or(self.judged_for);
+        self.judged_for
+    }
+
+    /// The change that its newest version was judged for, or else the one that
+    /// made what is in force.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        let in_force = self.current.as_ref();
+        let in_force = in_force.and_then(|current| current.change());
+        self.judged_for.or(in_force)
+    }
+
+    /// The change that it was judged for last and that is not in force.
+    #[must_use]
+    pub fn awaited_change(&self) -> Option<Change> {
+        self.judged_for
+    }
+
+    /// The change that its next status tells of.
+    pub fn told_change(&mut self) -> Option<Change> {
+        self.concluded.take().or(self.change())
+    }
+
+    /// Nothing new had to come into force for this change.
+    pub(super) fn unmoved(&mut self, change: Option<Change>) {
+        self.done(change);
+        self.concluded = change;
+    }
+
+    /// What came of this change is in force.
+    pub(super) fn done(&mut self, change: Option<Change>) {
+        if change.is_none() || self.judged_for == change {
+            self.judged_for = None;
+        }
     }
 
     /// The newest version is good; it is not in force yet.

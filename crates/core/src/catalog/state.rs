@@ -16,7 +16,7 @@ use opamp_operator_api::{
 use super::{Candidate, ProfileState, Stored};
 use crate::{
     Now,
-    offer::{Context, Draft, Observed, Outcome, Refusal, Revision, resolve},
+    offer::{Change, ChangeId, Context, Draft, Observed, Outcome, Refusal, Revision, resolve},
 };
 
 /// Tenants stay below, so that an admin can always step in above them.
@@ -101,6 +101,7 @@ pub struct Catalog {
     settings: Settings,
     profiles: BTreeMap<ProfileKey, ProfileState>,
     objects: BTreeMap<ObjectRef, Observed>,
+    next_change: u32,
 }
 
 impl Catalog {
@@ -111,11 +112,37 @@ impl Catalog {
             settings,
             profiles: BTreeMap::new(),
             objects: BTreeMap::new(),
+            next_change: 0,
         }
     }
 
-    /// A profile appeared, changed, or (`None`) went away.
-    pub fn set_profile(&mut self, key: &ProfileKey, stored: Option<Stored>, now: Now) {
+    /// Names changes from here on. Processes begin anywhere, so that their
+    /// names differ.
+    #[must_use]
+    pub fn naming_from(self, next_change: u32) -> Self {
+        Self {
+            next_change,
+            ..self
+        }
+    }
+
+    /// A change that is seen now.
+    pub fn change(&mut self, now: Now) -> Change {
+        let id = ChangeId(self.next_change);
+        self.next_change = self.next_change.wrapping_add(1);
+        let first = false;
+        Change { id, at: now, first }
+    }
+
+    /// A profile appeared, changed, or (`None`) went away. The change, if it is
+    /// one of what it says.
+    pub fn set_profile(
+        &mut self,
+        key: &ProfileKey,
+        stored: Option<Stored>,
+        now: Now,
+    ) -> Option<Change> {
+        let change = self.change(now);
         let due = now.uptime + self.settings.debounce;
         let Some(stored) = stored else {
             // Editors and `kubectl replace --force` delete and make anew: its
@@ -124,12 +151,17 @@ impl Catalog {
                 state.gone = true;
                 state.touch(due);
             }
-            return;
+            return None;
         };
         let Some(state) = self.profiles.get_mut(key) else {
-            self.profiles
-                .insert(key.clone(), ProfileState::new(stored, due));
-            return;
+            let change = Change {
+                first: true,
+                ..change
+            };
+            let mut state = ProfileState::new(stored, due);
+            state.see(change);
+            self.profiles.insert(key.clone(), state);
+            return Some(change);
         };
         let same = match (&state.stored.spec, &stored.spec) {
             (Ok(old), Ok(new)) => old == new,
@@ -146,35 +178,54 @@ impl Catalog {
             let status = std::mem::take(&mut state.stored.status);
             state.stored = Stored { status, ..stored };
         }
-        if !same || generation_moved {
+        (!same || generation_moved).then(|| {
             state.last_change = RevisionCause::SpecChanged;
             state.touch(due);
-        }
+            state.see(change)
+        })
     }
 
-    /// An object was observed. Content that is the same is no change.
-    pub fn set_object(&mut self, object: &ObjectRef, observed: Observed, now: Now) -> bool {
+    /// An object was observed. Content that is the same is no change. Else the
+    /// change; or those that it joins, of profiles that are about to be judged.
+    pub fn set_object(&mut self, object: &ObjectRef, observed: Observed, now: Now) -> Vec<Change> {
         let known = self.objects.entry(object.clone()).or_default();
         let first = *known == Observed::Pending;
         let changed = *known != observed;
         *known = observed;
         if !changed {
-            return false;
+            return Vec::new();
         }
+        let change = Change {
+            first,
+            ..self.change(now)
+        };
+        let mut told: Vec<Change> = Vec::new();
         let due = now.uptime + self.settings.debounce;
         for (key, state) in &mut self.profiles {
             if state.references(&key.namespace).contains(object) {
                 // What is read for the first time did not change.
                 if !first {
-                    state.last_change = match object.kind {
+                    let cause = match object.kind {
                         ObjectKind::Secret => RevisionCause::SecretChanged,
                         ObjectKind::ConfigMap => RevisionCause::ConfigMapChanged,
                     };
+                    state.last_change = cause;
                 }
                 state.touch(due);
+                let joined = if first {
+                    state.see_first(change)
+                } else {
+                    state.see(change)
+                };
+                if !told.contains(&joined) {
+                    told.push(joined);
+                }
             }
         }
-        true
+        if told.is_empty() {
+            told.push(change);
+        }
+        told
     }
 
     /// What is known of an object.
@@ -197,9 +248,10 @@ impl Catalog {
     }
 
     /// Our own side changed (serving certificate, trust): all are judged anew.
-    pub fn touch_all(&mut self, now: Now) {
+    pub fn touch_all(&mut self, change: Change, now: Now) {
         for state in self.profiles.values_mut() {
             state.touch(now.uptime + self.settings.debounce);
+            state.see(change);
         }
     }
 
@@ -232,6 +284,7 @@ impl Catalog {
         }
         state.due = None;
         state.until = None;
+        let change = state.judge();
         let spec = match &state.stored.spec {
             Ok(spec) => Arc::clone(spec),
             Err(refusal) => {
@@ -277,13 +330,14 @@ impl Catalog {
                 };
                 let same = Arc::clone(same);
                 state.conclude(None);
+                state.unmoved(change);
                 // The same settings for OpAMP, perhaps for others, or with
                 // others beside them.
                 let changed = *same.selector() != draft.selector
                     || !draft.is_same_beside(&same)
                     || !draft.is_made_of_the_same(&same);
                 if changed {
-                    state.current = Some(Arc::new(same.remade(*draft)));
+                    state.current = Some(Arc::new(same.remade(*draft, change)));
                 }
                 state.in_force = Some(spec);
                 // Before anybody sees it.
@@ -310,6 +364,7 @@ impl Catalog {
         let profile = revision.profile().clone();
         if let Some(state) = self.profiles.get_mut(&profile) {
             state.superseded = false;
+            state.done(revision.change());
             let before = state.current.replace(revision);
             if opened {
                 state.previous = before.filter(|before| !before.is_external());

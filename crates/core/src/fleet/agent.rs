@@ -19,7 +19,7 @@ use crate::{
     identity::{
         Admission, Bound, Digest, Fingerprint, Marker, Past, Recognition, Rights, Verdict, admit,
     },
-    offer::WireHash,
+    offer::{Change, WireHash},
 };
 
 /// Revisions that are remembered as offered under one UID.
@@ -30,6 +30,8 @@ const OFFERED_KEPT: usize = 32;
 pub(super) struct Flight {
     pub(super) revision: Recognition,
     pub(super) marker: Marker,
+    /// What the revision was made for.
+    pub(super) change: Option<Change>,
     /// It sends the agent to the server of another.
     pub(super) external: bool,
     pub(super) hash: WireHash,
@@ -195,10 +197,22 @@ impl Agent {
         self.profile.as_ref()
     }
 
+    /// The revision that it was offered last.
+    #[must_use]
+    pub fn offered_last(&self) -> Option<&Recognition> {
+        self.last_offer.as_ref().map(|(revision, _)| revision)
+    }
+
     /// Nothing was ever offered under this UID.
     #[must_use]
     pub fn was_never_offered(&self) -> bool {
         self.offered.is_empty()
+    }
+
+    /// What the settings of its last offer were made for.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        self.flight.as_ref().and_then(|flight| flight.change)
     }
 
     /// The Pod that it was proved to run in last.
@@ -224,6 +238,12 @@ impl Agent {
     #[must_use]
     pub fn is_expected(&self) -> bool {
         self.expected.is_some() || self.deadline.is_some()
+    }
+
+    /// What it says of itself that people look for.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.about
     }
 
     /// When it was last heard.

@@ -95,6 +95,7 @@ impl Agent {
         step.transitions.push(Transition::Told {
             profile: revision.profile().clone(),
             number: revision.number(),
+            change: revision.change_beside(),
         });
     }
 

@@ -12,7 +12,10 @@ use opamp_operator_api::{
 use opamp_wire::{AgentCapabilities, InstanceUid};
 
 use super::{Silence, words::name};
-use crate::identity::{Bound, Digest, Marker, Recognition};
+use crate::{
+    identity::{Bound, Digest, Marker, Recognition},
+    offer::Change,
+};
 
 /// A revision that an agent is known to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +139,8 @@ pub enum Transition {
         marker: Marker,
         /// 0, or how often this revision failed before.
         retry: u32,
+        /// What the revision was made for.
+        change: Option<Change>,
     },
     /// Settings beside those for OpAMP leave.
     Told {
@@ -143,13 +148,23 @@ pub enum Transition {
         profile: ProfileKey,
         /// Its number.
         number: u64,
+        /// What they were made for.
+        change: Option<Change>,
     },
     /// Those arrived.
     Arrived,
     /// It said that it could not use those; the text is its own, cut and cleaned.
     CannotUse(String),
-    /// It is known to run a revision.
-    Proved(Proved),
+    /// It is known to run a revision, which was made for this change.
+    Proved(Proved, Option<Change>),
+    /// It runs the settings that it was offered last, for the first time.
+    Taken {
+        /// How long ago the change was seen that they were made for; none if
+        /// that is not known, or the agent ran no settings of the profile before.
+        after: Option<Duration>,
+    },
+    /// It came back without the settings that it was offered.
+    CameWithout,
     /// It came without the settings it had.
     LostSettings,
     /// It left after an offer.
@@ -160,8 +175,8 @@ pub enum Transition {
     Departed,
     /// It reported a failure; the text is its own, cut and cleaned.
     Failed(String),
-    /// Law 5 keeps an offer back.
-    HeldBack(Silence),
+    /// Law 5 keeps an offer back, of what was made for this change.
+    HeldBack(Silence, Option<Change>),
     /// It would not be admitted again with what it showed.
     CannotReturn,
     /// Another instance uses its instance UID, and is told to take another.

@@ -91,6 +91,7 @@ impl Agent {
                 self.flight = Some(Flight {
                     revision: this.clone(),
                     marker: revision.marker(),
+                    change: revision.change(),
                     external: revision.is_external(),
                     hash,
                     at: now.uptime,
@@ -114,13 +115,16 @@ impl Agent {
                     number: this.number,
                     marker: revision.marker(),
                     retry,
+                    change: revision.change(),
                 });
             }
             Decision::Silent(why, until) => {
                 step.until = earliest(step.until, until);
                 let held = matches!(why, Silence::Backoff | Silence::BucketEmpty).then_some(why);
                 if held.is_some() && self.held_back != held {
-                    step.transitions.extend(held.map(Transition::HeldBack));
+                    let change = wish.target.and_then(|target| target.current.change());
+                    let told = held.map(|why| Transition::HeldBack(why, change));
+                    step.transitions.extend(told);
                 }
                 self.held_back = held;
                 self.tell(id, wish.target, why, wish.hold, now, &mut step);

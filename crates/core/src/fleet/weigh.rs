@@ -27,6 +27,7 @@ impl Agent {
         if came_back {
             // Back, but without what it was offered.
             self.land(SettingsState::Pending, now);
+            step.transitions.push(Transition::CameWithout);
         }
         let Some((revision, evidence)) = shown else {
             // A new link without the settings outranks what was known, unless
@@ -58,17 +59,24 @@ impl Agent {
         } else {
             SettingsState::Applied
         };
+        let before = self.proved.as_ref();
+        let ran = before.is_some_and(|p| is_proved(p, &this));
         if self
             .flight
             .as_ref()
             .is_some_and(|f| is(revision, &f.revision))
         {
+            if !ran && !revision.is_external() {
+                let rotated = before.filter(|p| p.profile == this.profile);
+                let changed = rotated.and_then(|_| revision.changed());
+                let after = changed.map(|at| now.uptime.saturating_sub(at));
+                step.transitions.push(Transition::Taken { after });
+            }
             self.land(runs, now);
             // Whatever it said of them before, it runs them (law 6).
             self.enter(runs, now);
         }
-        // By the number that it has now.
-        let known = |p: &Proved| p.number == this.number && p.profile == this.profile;
+        let known = |p: &Proved| is_proved(p, &this);
         if !self
             .proved
             .as_ref()
@@ -81,7 +89,8 @@ impl Agent {
                 at: now.wall,
             };
             self.proved = Some(proved.clone());
-            step.transitions.push(Transition::Proved(proved));
+            step.transitions
+                .push(Transition::Proved(proved, revision.change()));
             self.attempts.proved(revision.marker());
         }
         let wanted = [Some(&target.current), open];
@@ -118,4 +127,9 @@ impl Agent {
 
 fn is(revision: &Revision, named: &Recognition) -> bool {
     revision.is_named(&named.profile, named.number)
+}
+
+/// Is it this revision, by the number that it has now?
+fn is_proved(proved: &Proved, this: &Recognition) -> bool {
+    proved.number == this.number && proved.profile == this.profile
 }

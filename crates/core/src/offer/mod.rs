@@ -2,6 +2,7 @@
 //! [`Revision`] – or to the one reason why there is none.
 
 mod beside;
+mod change;
 mod check;
 mod connection;
 mod encode;
@@ -19,6 +20,7 @@ mod revision;
 mod sections;
 
 pub use beside::Beside;
+pub use change::{Change, ChangeId};
 pub use connection::TlsLimits;
 pub use lockout::{HeldBack, Serving, ServingError, hold_back};
 pub use material::{Bundle, ClientMaterial, MaterialError};

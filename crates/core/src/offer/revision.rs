@@ -5,6 +5,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 use jiff::Timestamp;
@@ -19,7 +20,7 @@ use opamp_wire::{
 use prost::Message as _;
 use rustls_pki_types::CertificateDer;
 
-use super::{Beside, TlsLimits, beside::Encoded, encode::Plan, hash, sections::Sections};
+use super::{Beside, Change, TlsLimits, beside::Encoded, encode::Plan, hash, sections::Sections};
 use crate::identity::{Digest, Fingerprint, KeyRing, LedgerEntry, Marker};
 
 /// The hash that travels with an offer.
@@ -180,6 +181,9 @@ pub struct Revision {
     number: u64,
     /// Under which the same settings were published before.
     also: BTreeSet<u64>,
+    /// What it was made for, and what stands beside `opamp` in it.
+    change: Option<Change>,
+    change_beside: Option<Change>,
     sections: OnceLock<hash::SectionsDigest>,
     first: OnceLock<OfferBytes>,
     beside: Encoded,
@@ -194,11 +198,21 @@ impl Revision {
             draft,
             number,
             also: BTreeSet::new(),
+            change: None,
+            change_beside: None,
             sections: OnceLock::new(),
             first: OnceLock::new(),
             beside: Encoded::default(),
             largest: OnceLock::new(),
         }
+    }
+
+    /// The uptime at which the change was seen that it was made for, if this
+    /// process saw it.
+    #[must_use]
+    pub fn changed(&self) -> Option<Duration> {
+        let seen = self.change.filter(|change| !change.first);
+        seen.map(|change| change.at.uptime)
     }
 
     /// The same settings had these numbers before.
@@ -207,17 +221,52 @@ impl Revision {
         Self { also, ..self }
     }
 
+    /// It was made for this change; none if an earlier process saw that.
+    #[must_use]
+    pub fn caused_by(self, change: Option<Change>) -> Self {
+        Self {
+            change,
+            change_beside: change,
+            ..self
+        }
+    }
+
+    /// The change that it was made for, if this process saw it.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        self.change
+    }
+
+    /// The same of what stands beside `opamp`, which may change alone.
+    #[must_use]
+    pub fn change_beside(&self) -> Option<Change> {
+        self.change_beside
+    }
+
     /// The same as it is, under another number.
     #[must_use]
     pub fn renumbered(&self, number: u64, also: BTreeSet<u64>) -> Self {
-        Self::new(self.draft.clone(), number).known_as(also)
+        Self {
+            change: self.change,
+            change_beside: self.change_beside,
+            ..Self::new(self.draft.clone(), number).known_as(also)
+        }
     }
 
     /// These settings instead, under the same number: they differ in nothing
     /// that its marker covers.
     #[must_use]
-    pub fn remade(&self, draft: Draft) -> Self {
-        Self::new(draft, self.number).known_as(self.also.clone())
+    pub fn remade(&self, draft: Draft, change: Option<Change>) -> Self {
+        let change_beside = if draft.is_same_beside(self) {
+            self.change_beside
+        } else {
+            change
+        };
+        Self {
+            change: self.change,
+            change_beside,
+            ..Self::new(draft, self.number).known_as(self.also.clone())
+        }
     }
 
     /// Does this name these settings, by the number that they have or by one
@@ -384,6 +433,8 @@ impl Revision {
             draft,
             number: self.number,
             also: self.also.clone(),
+            change: self.change,
+            change_beside: self.change_beside,
             sections: self.sections.clone(),
             first: self.first.clone(),
             largest: OnceLock::new(),

@@ -67,7 +67,7 @@ fn law5_h18_coming_back_without_evidence_backs_off() {
         let (new, heard) = bench.come(nothing(), offered_at + 16);
         link = new;
         assert!(!heard.offers(), "{wait}");
-        let held = Transition::HeldBack(Silence::Backoff);
+        let held = Transition::HeldBack(Silence::Backoff, None);
         assert!(heard.transitions.contains(&held), "{wait}: {heard:?}");
         let due = offered_at + wait;
         assert_eq!(heard.until, Some(Duration::from_secs(due)));
@@ -138,7 +138,7 @@ fn law5_the_bucket_holds_whatever_the_hash() {
         let step = bench.refresh(link, seconds);
         given += u32::from(step.push.is_some());
         if number == 11 {
-            let held = Transition::HeldBack(Silence::BucketEmpty);
+            let held = Transition::HeldBack(Silence::BucketEmpty, None);
             assert_eq!(step.transitions, [held], "silence is visible");
             assert_eq!(step.until, Some(Duration::from_secs(600)));
         }

@@ -67,7 +67,9 @@ impl Bench {
         let settled = self.judge(seconds);
         if let Settled::Draft(draft, spec) = &settled {
             let number = self.number() + 1;
-            let revision = Arc::new(Revision::new((**draft).clone(), number));
+            let state = self.catalog.get(&self.world.profile).unwrap();
+            let revision = Revision::new((**draft).clone(), number);
+            let revision = Arc::new(revision.caused_by(state.awaited_change()));
             let started = at(seconds).wall;
             self.catalog
                 .adopt(revision, Arc::clone(spec), started, opened);
@@ -76,11 +78,13 @@ impl Bench {
     }
 
     fn adopt(&mut self, draft: &Draft, spec: Arc<OpAMPConnectionProfileSpec>) {
-        let revision = Arc::new(Revision::new(draft.clone(), self.number() + 1));
+        let state = self.catalog.get(&self.world.profile).unwrap();
+        let revision = Revision::new(draft.clone(), self.number() + 1);
+        let revision = Arc::new(revision.caused_by(state.awaited_change()));
         self.catalog.adopt(revision, spec, at(0).wall, false);
     }
 
-    fn judge(&mut self, seconds: u64) -> Settled {
+    pub(super) fn judge(&mut self, seconds: u64) -> Settled {
         let trust = self.world.trust(&Ledger::default());
         let context = Context {
             advertised_url: &"wss://opamp.example.com:4320/v1/opamp".parse().unwrap(),
@@ -360,4 +364,53 @@ fn law3_verification_is_switched_off_only_where_policy_allows_it() {
         assert!(warned, "{told:?}");
         assert_eq!(events(&status, &status), []);
     }
+}
+
+/// How long a rotation took counts from the change that it was made for, as far
+/// as that was seen.
+#[test]
+fn a_revision_knows_since_when_it_was_due() {
+    let mut bench = Bench::new();
+    let key = bench.world.profile.clone();
+    let changed = |bench: &Bench| {
+        let state = bench.catalog.get(&key).unwrap();
+        state.current.as_ref().unwrap().changed()
+    };
+    let token = |bench: &mut Bench, token: &str, seconds| {
+        bench.world.secret("token", opaque(&[("token", token)]));
+        let object = ObjectRef::secret(key.namespace.clone(), "token");
+        let observed = bench.world.objects[&object].clone();
+        bench.catalog.set_object(&object, observed, at(seconds));
+    };
+    let spec = bench.world.spec.clone();
+    bench.write(Ok(&spec), 0);
+    bench.settle(2, true);
+    assert_eq!(changed(&bench), None, "it may be so for long");
+    // The first of several that came to one.
+    token(&mut bench, "0123456789abcdef0123456789abcde2", 10);
+    token(&mut bench, "0123456789abcdef0123456789abcde3", 11);
+    bench.settle(12, true);
+    assert_eq!(changed(&bench), Some(at(10).uptime));
+    // Judged again before it is in force: another try is no other change.
+    token(&mut bench, "0123456789abcdef0123456789abcde4", 20);
+    assert!(matches!(bench.judge(22), Settled::Draft(..)));
+    let Settled::Draft(draft, of) = bench.judge(30) else {
+        panic!("no draft");
+    };
+    bench.adopt(&draft, of);
+    assert_eq!(changed(&bench), Some(at(20).uptime));
+    // What makes no revision, or is refused, is forgotten.
+    bench.write(Ok(&spec), 40);
+    bench.settle(42, true);
+    token(&mut bench, "", 50);
+    bench.settle(52, true);
+    assert_eq!(changed(&bench), Some(at(20).uptime));
+    token(&mut bench, "0123456789abcdef0123456789abcde5", 60);
+    bench.settle(62, true);
+    assert_eq!(changed(&bench), Some(at(60).uptime));
+    // The same settings under another number are as old.
+    let number = bench.number() + 1;
+    let none = std::collections::BTreeSet::new();
+    bench.catalog.renumber(&key, number, none, at(70).wall);
+    assert_eq!(changed(&bench), Some(at(60).uptime));
 }

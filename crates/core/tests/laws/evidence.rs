@@ -6,6 +6,7 @@ use opamp_operator_core::{
     catalog::Bound,
     fleet::{Evidence, SettingsState, Transition, Transport},
     identity::Presented,
+    offer::{Change, ChangeId, Revision},
 };
 use opamp_wire::{
     Message as _,
@@ -338,4 +339,52 @@ fn law8_a_report_from_before_an_upgrade_is_understood() {
         assert_eq!(!bench.say(link, applied, 0).offers(), ours, "{retry}");
         assert_eq!(evidence(&bench) == Some(Evidence::Report), ours);
     }
+}
+
+/// What became of an offer is told once, and how long the change took that it
+/// was made for: of agents that had something to change.
+#[test]
+fn an_offer_that_is_taken_is_told_once_with_its_age() {
+    let taken = |transitions: &[Transition]| {
+        let taken = transitions
+            .iter()
+            .filter_map(|transition| match transition {
+                Transition::Taken { after } => Some(*after),
+                _ => None,
+            });
+        taken.collect::<Vec<_>>()
+    };
+    let mut world = World::new();
+    let (first, second) = (world.revision_with(1, 10), world.revision_with(2, 20));
+    let made_at = |revision: Arc<Revision>, seconds| {
+        let change = Change {
+            id: ChangeId(1),
+            at: at(seconds),
+            first: false,
+        };
+        let revision = Arc::into_inner(revision).unwrap();
+        Arc::new(revision.caused_by(Some(change)))
+    };
+    let (first, second) = (made_at(first, 1), made_at(second, 100));
+    let mut bench = Bench::new(first);
+    let (link, heard) = bench.come(nothing(), 10);
+    assert!(heard.offers() && taken(&heard.transitions).is_empty());
+    bench.leave(link, 11);
+    let (link, heard) = bench.come(bench.marked(), 12);
+    assert_eq!(taken(&heard.transitions), [None], "it had nothing before");
+    assert_eq!(taken(&bench.say(link, full(), 13).transitions), []);
+    bench.target.previous = Some(Arc::clone(&bench.target.current));
+    let before = bench.marked();
+    bench.target.current = second;
+    assert!(bench.refresh(link, 102).push.is_some());
+    bench.leave(link, 103);
+    // With what it had, and then with what it was offered.
+    let (link, heard) = bench.come(before, 104);
+    assert!(heard.transitions.contains(&Transition::CameWithout));
+    assert_eq!(taken(&heard.transitions), []);
+    bench.leave(link, 105);
+    let (link, heard) = bench.come(bench.marked(), 130);
+    assert!(!heard.transitions.contains(&Transition::CameWithout));
+    assert_eq!(taken(&heard.transitions), [Some(at(30).uptime)]);
+    assert_eq!(taken(&bench.say(link, full(), 131).transitions), []);
 }

@@ -185,7 +185,7 @@ impl Fleet {
             .flat_map(|t| [Some(&t.current), t.previous.as_ref()])
             .collect();
         for transition in &step.transitions {
-            if let Transition::Proved(proved) = transition {
+            if let Transition::Proved(proved, _) = transition {
                 let revision = known.iter().flatten().find(|r| is(proved, r));
                 sim.watch.proved(
                     revision

@@ -12,18 +12,30 @@ use super::{chart, read};
 /// Whoever changes the chart sees here what people get.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_default_is_rendered_as_it_is_shown() -> Result<()> {
+    // The definitions are in `crds/` already.
+    is_shown("default", &["--set", "crds.enabled=false"]).await
+}
+
+/// Promtool judges what is shown, and so do tests that have no helm.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_alerts_are_rendered_as_they_are_shown() -> Result<()> {
+    let only = ["--show-only", "templates/prometheusrule.yaml"];
+    let on = ["--set", "metrics.prometheusRule.enabled=true"];
+    is_shown("alerts", &[only, on].concat()).await
+}
+
+async fn is_shown(name: &str, values: &[&str]) -> Result<()> {
     let chart = chart()?;
     let arguments = ["template", RELEASE, &chart, "--namespace", "opamp-system"];
-    // The definitions are in `crds/` already.
-    let arguments = [&arguments[..], &["--set", "crds.enabled=false"]].concat();
+    let arguments = [&arguments[..], values].concat();
     let made = shared().await?.helm()?.run(&arguments).await?;
-    let path = "charts/opamp-operator/examples/default.yaml";
+    let path = format!("charts/opamp-operator/examples/{name}.yaml");
     if std::env::var_os("UPDATE").is_some() {
         fs::write(repository().join(path), made)?;
     } else {
         ensure!(
-            made == read(path)?,
-            "{path} is another: run `UPDATE=1 cargo test --package e2e --test control_plane the_default_is_rendered`"
+            made == read(&path)?,
+            "{path} is another: run `UPDATE=1 cargo test --package e2e --test control_plane rendered_as`"
         );
     }
     Ok(())
@@ -35,6 +47,7 @@ async fn every_set_of_values_lints_and_is_taken_by_an_api_server() -> Result<()>
     let cluster = shared().await?;
     cluster.install_definitions().await?;
     cluster.install_gateway_definitions().await?;
+    cluster.install_monitoring_definitions().await?;
     let (chart, kubectl, helm) = (chart()?, cluster.kubectl()?, cluster.helm()?);
     let api = cluster.api().await?;
     for namespace in ["team-a", "team-b", "edge", "strangers"] {
@@ -43,7 +56,7 @@ async fn every_set_of_values_lints_and_is_taken_by_an_api_server() -> Result<()>
     let folder = repository().join("charts/opamp-operator/ci");
     let mut sets: Vec<_> = fs::read_dir(&folder)?.collect::<Result<_, _>>()?;
     sets.sort_by_key(std::fs::DirEntry::file_name);
-    ensure!(sets.len() >= 7, "{sets:?}");
+    ensure!(sets.len() >= 8, "{sets:?}");
     for set in sets {
         let (path, name) = (set.path(), set.file_name());
         let name = name.to_string_lossy();
@@ -76,7 +89,9 @@ async fn every_set_of_values_lints_and_is_taken_by_an_api_server() -> Result<()>
             .run(&[&template[..], &values, &configuration].concat())
             .await?;
         checked(&text).with_context(|| format!("{name}: {text}"))?;
-        for kind in ["deployment.apps", "service", "configmap"] {
+        let rules = name.starts_with("monitoring").then_some("prometheusrule");
+        let kinds = ["deployment.apps", "service", "configmap"].into_iter();
+        for kind in kinds.chain(rules) {
             ensure!(taken.stdout.contains(kind), "{name}: {}", taken.stdout);
         }
     }

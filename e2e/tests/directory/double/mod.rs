@@ -8,4 +8,4 @@ mod main_job;
 mod modelled;
 mod modelled_offers;
 mod offers;
-mod subject;
+pub(crate) mod subject;
